@@ -1,0 +1,97 @@
+"""Command-line flags made from the UPPERCASE constants at the top of a module: BATCH_SIZE = 64 is --batch-size 64.
+
+The type is that of the value, the help text is the comment on the line, and a comment that begins with quoted words
+("'auto', 'float32' or 'mixed': …") lists the only values allowed. True and False make --flag and --no-flag; a tuple
+takes several values.
+"""
+import argparse
+import ast
+import math
+import pathlib
+import re
+import tokenize
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, with exit status 2."""
+
+    def __init__(self, description, **options):
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                         allow_abbrev=False, **options)
+
+    def error(self, message):
+        self.exit(2, f'error: {message}; --help lists the flags\n')
+
+
+def constants(module):
+    """{name: value} of the UPPERCASE names of a module's namespace (a dict)."""
+    return {name: value for name, value in module.items() if name.isupper()}
+
+
+def parse(modules, arguments=None):
+    """Sets the constants of `modules` (their namespaces; the first one is the script) from the command line.
+
+    A constant that two modules have is one flag, the script's, and sets both. Exit status 2 and a line that says why
+    for what is unknown, not of the constant's type, negative or not finite.
+    """
+    parser = Parser(modules[0]['__doc__'], prog=pathlib.Path(modules[0]['__file__']).name)
+    known = set()
+    for number, module in enumerate(modules):
+        group = parser.add_argument_group('the constants of this script' if number == 0 else 'of every script')
+        comments = _comments(module['__file__'])
+        for name in [name for name in comments if name not in known]:
+            known.add(name)
+            _add(group, name, module[name], comments[name])
+    for name, value in vars(parser.parse_args(arguments)).items():
+        for module in modules:
+            if name in module:
+                module[name] = value
+
+
+def _add(group, name, value, comment):
+    flag = '--' + name.lower().replace('_', '-')
+    text = comment.replace('%', '%%') + f' [{value}]'
+    if isinstance(value, bool):
+        group.add_argument(flag, dest=name, default=value, action=argparse.BooleanOptionalAction, help=text)
+        return
+    several = isinstance(value, tuple)
+    kind = type(value[0] if several else value)
+    convert = {int: _whole, float: _real, str: str}[kind]
+    listed = re.match(r"'[^']*'((, | or )'[^']*')+", comment)
+    group.add_argument(flag, dest=name, default=value, type=convert, help=text,
+                       action=_Tuple if several else 'store', nargs='+' if several else None,
+                       metavar={int: 'N', float: 'X', str: 'TEXT'}[kind],
+                       choices=re.findall("'([^']*)'", listed[0]) if listed else None)
+
+
+class _Tuple(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, tuple(values))
+
+
+def _whole(text):
+    if not re.fullmatch(r'\d[\d_]*', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0 up')
+    return int(text)
+
+
+def _real(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 up')
+    return number
+
+
+def _comments(path):
+    """{name: comment} of the top-level lines `NAME = literal  # comment` of a source file."""
+    with tokenize.open(path) as file:
+        source = file.read()
+    at_line = {token.start[0]: token.string.lstrip('# ')
+               for token in tokenize.generate_tokens(iter(source.splitlines(keepends=True)).__next__)
+               if token.type == tokenize.COMMENT}
+    return {node.targets[0].id: at_line.get(node.lineno, '') for node in ast.parse(source).body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
+            and isinstance(node.value, (ast.Constant, ast.Tuple))}

@@ -1,0 +1,129 @@
+"""Layers as plain functions on get_variable + tf.nn, seeded noise, and one optimizer step.
+
+Every random number is a pure function of the graph's seed (`tf.set_random_seed`), a name and a counter that
+checkpoints keep: a run that is stopped and started again draws what it would have drawn.
+Images are NHWC. Variables are named by the scopes around them, so `generator/` and `discriminator/` partition them.
+"""
+import contextlib
+import zlib
+
+import tensorflow.compat.v1 as tf
+
+
+@contextlib.contextmanager
+def network(name, **options):
+    """Scope of a network: calling it again shares its variables and draws into the same box of the TensorBoard graph.
+
+    `options` go to `tf.variable_scope`: `initializer=ops.normal(0.02)` for all weights, `constraint=` for all variables.
+    """
+    outer = tf.get_default_graph().get_name_scope()
+    with tf.variable_scope(name, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False, **options):
+        with tf.name_scope(f'{outer}/{name}/' if outer else f'{name}/'):
+            yield
+
+
+def normal(stddev):
+    """Initializer of weights from N(0, stddev^2)."""
+    return lambda shape, seed: tf.random.stateless_normal(shape, seed, stddev=stddev)
+
+
+def glorot(shape, seed):
+    """Initializer of weights from N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12); the default."""
+    area = 1
+    for size in shape[:-2]:
+        area *= size
+    return tf.random.stateless_normal(shape, seed, stddev=(2 / (area * (shape[-2] + shape[-1]))) ** 0.5)
+
+
+def weights(shape, name='weights'):
+    """Trainable float32 variable of `shape` [..., inputs, outputs], drawn by the scope's initializer."""
+    scope = tf.get_variable_scope()
+    key = _key(f'{scope.name}/{name}')
+    draw = scope.initializer or glorot
+    return tf.get_variable(name, shape, initializer=lambda shape, dtype, partition_info: draw(shape, [key, 0]))
+
+
+def dense(x, units, name, bias=True):
+    """x [B, n] -> [B, units]: x W + b."""
+    with tf.variable_scope(name):
+        x = tf.matmul(x, weights([x.shape[1], units]))
+        return _add_bias(x) if bias else x
+
+
+def conv(x, filters, name, size=4, stride=2, padding='SAME', bias=True):
+    """x [B, h, w, c] -> [B, h', w', filters], h' = ceil(h / stride) for SAME, ceil((h - size + 1) / stride) for VALID."""
+    with tf.variable_scope(name):
+        x = tf.nn.conv2d(x, weights([size, size, x.shape[3], filters]), strides=stride, padding=padding)
+        return _add_bias(x) if bias else x
+
+
+def conv_transpose(x, filters, name, size=4, stride=2, padding='SAME', bias=True):
+    """x [B, h, w, c] -> [B, h', w', filters], h' = h stride for SAME, (h - 1) stride + max(size, stride) for VALID.
+
+    The gradient of `conv` with regard to its input (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
+    """
+    with tf.variable_scope(name):
+        kernel = tf.transpose(weights([size, size, x.shape[3], filters]), [0, 1, 3, 2])  # outputs before inputs
+        extra = max(size - stride, 0) if padding == 'VALID' else 0
+        shape = [x.shape[0] or tf.shape(x)[0], x.shape[1] * stride + extra, x.shape[2] * stride + extra, filters]
+        y = tf.nn.conv2d_transpose(x, kernel, shape, strides=stride, padding=padding)
+        return _add_bias(y) if bias else y
+
+
+def batch_norm(x, training, name, decay=0.9, epsilon=1e-5):
+    """x [B, c] or [B, h, w, c], each channel to mean 0 and variance 1, then scaled and shifted (arXiv:1502.03167).
+
+    training: a Python bool. True uses the batch's statistics and adds to UPDATE_OPS the updates of the moving
+    averages, moving <- decay moving + (1 - decay) batch (the variance without bias, n / (n - 1)); False uses the averages.
+    """
+    with tf.variable_scope(name):
+        channels = [x.shape[-1]]
+        scale = tf.get_variable('scale', channels, initializer=tf.ones_initializer())
+        offset = tf.get_variable('offset', channels, initializer=tf.zeros_initializer())
+        mean = tf.get_variable('moving_mean', channels, initializer=tf.zeros_initializer(), trainable=False)
+        variance = tf.get_variable('moving_variance', channels, initializer=tf.ones_initializer(), trainable=False)
+        pixels = x if x.shape.ndims == 4 else x[:, None, None, :]
+        if not training:
+            y, _, _ = tf.nn.fused_batch_norm(pixels, scale, offset, mean, variance, epsilon, is_training=False)
+        else:
+            y, batch_mean, batch_variance = tf.nn.fused_batch_norm(pixels, scale, offset, epsilon=epsilon)
+            for moving, batch in (mean, batch_mean), (variance, batch_variance):
+                earlier = [op for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS) if moving.handle in op.inputs]
+                with tf.control_dependencies(earlier):  # a network applied twice: the order of its updates is fixed
+                    update = moving.assign(decay * moving.read_value() + (1 - decay) * batch, read_value=False)
+                tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
+        return tf.reshape(y, tf.shape(x)) if x.shape.ndims == 2 else y
+
+
+def noise(shape, name='z'):
+    """Float32 tensor of `shape` from N(0, 1); every session call that reads it draws anew."""
+    return tf.random.stateless_normal(shape, _draw(name), name=name)
+
+
+def uniform(shape, name):
+    """Float32 tensor of `shape` from U[0, 1); every session call that reads it draws anew."""
+    return tf.random.stateless_uniform(shape, _draw(name), name=name)
+
+
+def minimize(optimizer, loss, scope):
+    """One step of `optimizer` on `loss` for the trainable variables under `scope`, for example 'generator/'.
+
+    The moving averages under `scope` are updated with it, those of other networks are not.
+    """
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS, scope)
+    gradients = optimizer.compute_gradients(loss, tf.trainable_variables(scope))
+    with tf.control_dependencies([loss, *updates]):  # every report is of the weights before the step
+        return optimizer.apply_gradients(gradients)
+
+
+def _add_bias(x):
+    return tf.nn.bias_add(x, tf.get_variable('bias', [x.shape[-1]], initializer=tf.zeros_initializer()))
+
+
+def _key(name):
+    return ((tf.get_default_graph().seed or 0) & 0x7FFFFFFF) << 32 | zlib.crc32(name.encode())
+
+
+def _draw(name):
+    draws = tf.get_variable(f'{name}_draws', [], tf.int64, initializer=tf.zeros_initializer(), trainable=False)
+    return tf.stack([tf.constant(_key(name), tf.int64), draws.assign_add(1)])

@@ -1,0 +1,70 @@
+"""Pictures: grids of samples, films of grids, loss curves. Images are uint8 [N, H, W, C] with C = 1 or 3."""
+import csv
+import math
+
+import files
+
+import imageio.v3 as iio
+import numpy as np
+
+
+def to_uint8(images):
+    """Float images in [-1, 1] -> uint8, rounded; values outside are clipped."""
+    return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def grid(images, columns=None, gap=2, zoom=2):
+    """uint8 [N, H, W, C], any N from 1 -> one picture uint8 [h, w] (C = 1) or [h, w, 3], as square as N allows.
+
+    Rows are filled from the left; what is missing in the last one stays black, like the gaps.
+    """
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = -(-count // columns)
+    cells = np.zeros([rows * columns, height + gap, width + gap, channels], np.uint8)
+    cells[:count, :height, :width] = images
+    picture = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
+    picture = picture.reshape(rows * (height + gap), columns * (width + gap), channels)[:-gap or None, :-gap or None]
+    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    return picture[:, :, 0] if channels == 1 else picture
+
+
+def save(path, picture):
+    """Writes a uint8 picture [h, w] or [h, w, 3] in the format of the path's suffix."""
+    with files.replacing(path) as temporary:
+        iio.imwrite(temporary, picture)
+
+
+def film(path, pictures, milliseconds=150):
+    """Writes an animated GIF of the picture files `pictures`; it loops and rests on the last one."""
+    frames = np.stack([iio.imread(picture) for picture in pictures])
+    durations = [milliseconds] * (len(frames) - 1) + [milliseconds * 10]
+    with files.replacing(path) as temporary:
+        iio.imwrite(temporary, frames, duration=durations, loop=0)
+
+
+def curves(path, scalars_csv):
+    """Draws every column of `scalars_csv` over its column `step`: values faint, their running mean on top."""
+    import matplotlib.figure  # slow to import, and only this function needs it
+
+    with open(scalars_csv, newline='') as file:
+        names, *rows = csv.reader(file)
+    values = np.array(rows, float).reshape(-1, len(names)).T
+    columns = min(2, len(names) - 1)
+    lines = -(-(len(names) - 1) // columns)
+    figure = matplotlib.figure.Figure(figsize=(5 * columns, 2.6 * lines), layout='constrained')
+    for number, (name, column) in enumerate(zip(names[1:], values[1:], strict=True), 1):
+        axes = figure.add_subplot(lines, columns, number, title=name, xlabel='step')
+        seen = np.isfinite(column)
+        axes.plot(values[0][seen], column[seen], alpha=0.3)
+        axes.plot(values[0][seen], _running_mean(column[seen]), color='C0')
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _running_mean(column):
+    reach = max(1, len(column) // 50)
+    sums = np.concatenate([[0], np.cumsum(column)])
+    low, high = np.arange(len(column)) - reach, np.arange(len(column)) + reach + 1
+    low, high = np.maximum(low, 0), np.minimum(high, len(column))
+    return (sums[high] - sums[low]) / (high - low)
