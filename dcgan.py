@@ -48,6 +48,13 @@ def discriminator(x, training):
         return ops.dense(h, 1, 'dense2')
 
 
+def losses(real_logits, fake_logits):
+    """Logits [B, 1] of real and generated pictures -> (d_loss, g_loss), the game of arXiv:1406.2661."""
+    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
+    g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                # -log D(G(z))
+    return d_loss, g_loss
+
+
 def main():
     tf.set_random_seed(SEED)
     images, _ = data.load(DATASET)
@@ -55,17 +62,15 @@ def main():
         x = data.batches(images, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
-    fake = generator(z, training=True)
     real_logits = discriminator(x, training=True)
-    fake_logits = discriminator(fake, training=True)
+    fake_logits = discriminator(generator(z, training=True), training=True)
 
     with tf.name_scope('losses'):
-        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
-        g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                # -log D(G(z))
+        d_loss, g_loss = losses(real_logits, fake_logits)
         scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
 
-    with tf.name_scope('optimizers'):
+    with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
 

@@ -14,7 +14,7 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yields a temporary path, for a file or a folder, beside `path`; on success it takes the place of `path`, on any failure it is removed.
+    """Yields a temporary path, for a file or a folder; on success it takes the place of `path`, else it is removed.
 
     The temporary name keeps the suffix, because writers of pictures choose the format by it.
     """
@@ -40,7 +40,7 @@ def _remove(path):
 
 @contextlib.contextmanager
 def one_line_errors():
-    """Turns a UserError or a failing file system into one line on stderr and exit status 2; other errors keep their trace."""
+    """Turns a UserError or a failing file system into one line on stderr and exit status 2; others keep their trace."""
     try:
         yield
     except (UserError, OSError) as error:

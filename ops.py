@@ -11,13 +11,18 @@ import tensorflow.compat.v1 as tf
 
 
 @contextlib.contextmanager
-def network(name, **options):
+def network(name, initializer=None, constraint=None):
     """Scope of a network: calling it again shares its variables and draws into the same box of the TensorBoard graph.
 
-    `options` go to `tf.variable_scope`: `initializer=ops.normal(0.02)` for all weights, `constraint=` for all variables.
+    initializer: of all weights, for example `ops.normal(0.02)`; `ops.glorot` if None. constraint: function that an
+    optimizer applies to each variable after its update (tf.variable_scope's own does not reach the scopes inside).
     """
+    def constrained(getter, *args, **options):
+        return getter(*args, **{**options, 'constraint': constraint})
+
     outer = tf.get_default_graph().get_name_scope()
-    with tf.variable_scope(name, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False, **options):
+    with tf.variable_scope(name, initializer=initializer, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False,
+                           custom_getter=constrained):
         with tf.name_scope(f'{outer}/{name}/' if outer else f'{name}/'):
             yield
 
@@ -88,11 +93,20 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5):
         else:
             y, batch_mean, batch_variance = tf.nn.fused_batch_norm(pixels, scale, offset, epsilon=epsilon)
             for moving, batch in (mean, batch_mean), (variance, batch_variance):
-                earlier = [op for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS) if moving.handle in op.inputs]
+                earlier = [op for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS) if op.inputs[0] is moving.handle]
                 with tf.control_dependencies(earlier):  # a network applied twice: the order of its updates is fixed
                     update = moving.assign(decay * moving.read_value() + (1 - decay) * batch, read_value=False)
                 tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
         return tf.reshape(y, tf.shape(x)) if x.shape.ndims == 2 else y
+
+
+def dropout(x, rate, name):
+    """x [B, n] with each number set to 0 with probability `rate`, the others divided by 1 - rate (arXiv:1207.0580)."""
+    if not rate:
+        return x
+    with tf.variable_scope(name):
+        kept = uniform(tf.shape(x), 'mask') >= rate
+        return tf.where(kept, x / (1 - rate), tf.zeros_like(x))
 
 
 def noise(shape, name='z'):
@@ -125,5 +139,6 @@ def _key(name):
 
 
 def _draw(name):
-    draws = tf.get_variable(f'{name}_draws', [], tf.int64, initializer=tf.zeros_initializer(), trainable=False)
-    return tf.stack([tf.constant(_key(name), tf.int64), draws.assign_add(1)])
+    # Not get_variable: a network that draws and is applied twice has two counters and two streams.
+    draws = tf.Variable(0, trainable=False, name=f'{name}_draws', dtype=tf.int64)
+    return tf.stack([tf.constant(_key(draws.op.name), tf.int64), draws.assign_add(1)])

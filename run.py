@@ -24,14 +24,14 @@ from tensorboard.summary.v1 import text_pb
 
 DATA_DIR = ''            # folder to look for the data set first; the environment variable GAN_DATA_DIR does the same
 RUN_DIR = ''             # folder of the run; by default runs/<script>-<dataset>
-PRECISION = 'auto'       # 'auto', 'float32' or 'mixed': mixed computes layers in 16 bits; auto does so on a CPU with bfloat16
+PRECISION = 'auto'       # 'auto', 'float32' or 'mixed': mixed computes in 16 bits; auto does so on a CPU with bfloat16
 LOG_EVERY = 10           # steps between rows of scalars.csv and points in TensorBoard
 SAMPLE_EVERY = 100       # steps between pictures of the same latents
 CHECKPOINT_EVERY = 500   # steps between checkpoints; the last three are kept
 
 
 def main(script):
-    """Runs a script (its `globals()`) as a program: constants from flags, its main() in a fresh graph, errors in one line."""
+    """Runs a script (its `globals()`) as a program: constants from flags, main() in a fresh graph, errors in a line."""
     tf.logging.set_verbosity(tf.logging.ERROR)
     with files.one_line_errors():
         flags.parse([script, globals()])
@@ -165,7 +165,7 @@ def _claim(folder, script, settings):
         changed = [f'{name} was {before.get(name)!r}, now {now.get(name)!r}' for name in {**before, **now}
                    if name not in ('STEPS', 'RUN_DIR', 'DATA_DIR') and before.get(name) != now.get(name)]
         if changed:
-            raise files.UserError(f'{folder} is a run of other settings: {"; ".join(changed)}; use those or another --run-dir')
+            raise files.UserError(f'{folder} is a run of other settings: {"; ".join(changed)}; give another --run-dir')
     elif folder.exists() and any(not entry.name.startswith('.') for entry in folder.iterdir()):
         raise files.UserError(f'{folder} is not the folder of a run and not empty; give another --run-dir')
     versions = {'tensorflow': tf.version.VERSION, 'numpy': np.__version__, 'python': sys.version.split()[0]}

@@ -33,7 +33,7 @@ def load(folder):
     try:
         signature = tf.saved_model.load(session, ['serve'], str(model)).signature_def['serving_default']
     except (OSError, RuntimeError, tf.errors.OpError) as error:
-        raise files.UserError(f'{model} is damaged ({str(error).splitlines()[0][:100]}); train on to write it anew') from None
+        raise files.UserError(f'{model} is damaged ({str(error).splitlines()[0][:100]}); train on to renew it') from None
     z, images = signature.inputs['z'], signature.outputs['images'].name
     z_dim = z.tensor_shape.dim[1].size
 

@@ -1,0 +1,72 @@
+"""Do the numbers of metrics.py catch what they are meant to catch? Prints a table of image sets with known faults.
+
+    python -m benchmarks.controls --dataset mnist
+"""
+import argparse
+import contextlib
+import sys
+
+import data
+import files
+import metrics
+
+import numpy as np
+
+COLUMNS = {     # column: what is printed of the number
+    'frechet_distance': '.3f', 'kernel_distance': '.5f', 'classifier_score': '.2f', 'class_kl': '.3f',
+    'precision': '.3f', 'recall': '.3f', 'density': '.3f', 'coverage': '.3f', 'nearest_ratio': '.2f', 'copied': '.3f'}
+WIDTH = 2.0     # of the blur: standard deviation in pixels
+
+
+def controls(dataset, count):
+    """Returns {name of the fault: `count` pictures uint8 [count, 28, 28, 1]}.
+
+    Classes and copies take pictures of the test set, repeated where there are too few, so that only the last control
+    holds training pictures. Noise has the training set's own grey values, pixel by pixel, but no shape.
+    """
+    train, _ = data.load(dataset, 'train')
+    test, labels = data.load(dataset, 'test')
+    random = np.random.default_rng(0)
+    noise = random.normal(train.mean(), train.std(), [count, *train.shape[1:]])
+    some = metrics.draw(test, count)
+
+    def fill(images):
+        return images[np.arange(count) % len(images)] if len(images) < count else metrics.draw(images, count)
+
+    return {
+        'Gaussian noise': np.clip(noise, 0, 255).astype(np.uint8),
+        'blurred': blur(some),
+        'one class missing': fill(test[labels != 3]),
+        'one class only': fill(test[labels == 3]),
+        '100 pictures repeated': fill(metrics.draw(test, 100)),
+        'training pictures': train[random.choice(len(train), count, replace=False)],
+    }
+
+
+def blur(images):
+    """Gaussian blur of uint8 [N, H, W, 1] by WIDTH pixels, as a matrix applied to rows and to columns."""
+    places = np.arange(images.shape[1])
+    kernel = np.exp(-(places[:, None] - places) ** 2 / (2 * WIDTH ** 2))
+    kernel /= np.exp(-np.arange(-20, 21) ** 2 / (2 * WIDTH ** 2)).sum()     # black beyond the border
+    return np.rint(np.einsum('ij,njkc,lk->nilc', kernel, images, kernel, optimize=True)).astype(np.uint8)
+
+
+def main(dataset, count):
+    with contextlib.redirect_stdout(sys.stderr):
+        results = {name: metrics.measure(images, dataset, count) for name, images in controls(dataset, count).items()}
+    first = next(iter(results.values()))
+    print(f'{first["dataset"]}, {first["evaluator"]}, {count} samples\n')
+    print('| samples | ' + ' | '.join(name.replace('_', ' ') for name in COLUMNS) + ' |')
+    print('|---|' + '---|' * len(COLUMNS))
+    rows = {'real (test set)': first['real']} | {name: result['model'] for name, result in results.items()}
+    for name, row in rows.items():
+        print(f'| {name} | ' + ' | '.join(f'{row[column]:{form}}' for column, form in COLUMNS.items()) + ' |')
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--dataset', default='mnist', help='mnist or fashion')
+    parser.add_argument('--count', type=int, default=10000, help='samples of each control (default 10000)')
+    args = parser.parse_args()
+    with files.one_line_errors():
+        main(args.dataset, args.count)

@@ -1,0 +1,140 @@
+"""The classifier that metrics.py looks through: a small convolutional network for MNIST and Fashion-MNIST.
+
+Its 64 features are bounded (tanh), so that no input can lie far away and fool a nearest-neighbour measure, and they
+must both classify the picture and rebuild it (a decoder that is thrown away after training). The second task keeps
+thickness, slant and texture in the features: a classifier alone maps all pictures of a class to one point
+(neural collapse, Papyan et al. 2020, arXiv:2008.08186) and would not see that a generator lacks variety.
+
+    python evaluator.py --dataset mnist
+"""
+import argparse
+import os
+
+import data
+import files
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+STEPS = {'mnist': 7500, 'fashion_mnist': 15000}     # updates; 7500 are 16 passes over the 60,000 pictures
+BATCH_SIZE = 128
+LEARNING_RATE = 2e-3    # Adam; rises for WARMUP steps, then falls to zero on a half cosine
+WARMUP = 200
+LABEL_SMOOTHING = 0.05  # keeps the logits, and with them the features, from saturating
+REBUILD = 10.0          # weight of the decoder's mean square error
+AVERAGE = 0.998         # decay of the moving average of the weights, which is what gets saved
+SHIFT = {'mnist': 2.0, 'fashion_mnist': 1.0}        # augmentation: pixels, up to so far in each direction
+TURN = {'mnist': 0.15, 'fashion_mnist': 0.04}       # radians, and relative size; clothes are photographed upright
+FLIP = {'mnist': False, 'fashion_mnist': True}    # a mirrored shirt is a shirt, a mirrored 2 is not a 2
+SEED = 0
+
+SHAPES = {              # name: shape of the weight; 96,730 numbers with the biases
+    'conv1': (3, 3, 1, 24), 'conv2': (3, 3, 24, 48), 'conv3': (3, 3, 48, 48), 'conv4': (3, 3, 48, 64),
+    'dense1': (3 * 3 * 64, 64), 'dense2': (64, 10)}
+
+
+def evaluator(x, w):
+    """Pictures x [N, 28, 28, 1] in [-1, 1], weights {name/w, name/b} -> (features [N, 64] in (-1, 1), logits [N, 10])."""
+    def conv(h, name, stride):
+        return tf.nn.leaky_relu(tf.nn.conv2d(h, w[name + '/w'], stride, 'SAME') + w[name + '/b'], 0.1)
+
+    h = (x + 1) / 2                             # the background becomes 0, like the padding
+    h = conv(h, 'conv1', 1)                     # [N, 28, 28, 24]
+    h = conv(h, 'conv2', 2)                     # [N, 14, 14, 48]
+    h = conv(h, 'conv3', 1)
+    h = conv(h, 'conv4', 2)                     # [N, 7, 7, 64]
+    h = tf.nn.avg_pool2d(h, 3, 2, 'VALID')      # [N, 3, 3, 64]
+    h = tf.matmul(tf.reshape(h, [-1, 3 * 3 * 64]), w['dense1/w']) + w['dense1/b']
+    features = tf.tanh(h)
+    return features, tf.matmul(features, w['dense2/w']) + w['dense2/b']
+
+
+def decoder(features):
+    """Features [N, 64] to pictures [N, 28, 28, 1] in [-1, 1]; needed in training only."""
+    with tf.variable_scope('decoder'):
+        w1, w2 = variable('w1', (64, 256)), variable('w2', (256, 784))
+        return tf.reshape(tf.tanh(tf.matmul(tf.nn.leaky_relu(tf.matmul(features, w1), 0.1), w2)), [-1, 28, 28, 1])
+
+
+def variable(name, shape):
+    """A weight drawn after He et al. 2015 (arXiv:1502.01852); a vector is a bias and starts at zero."""
+    if len(shape) == 1:
+        return tf.get_variable(name, shape, initializer=tf.zeros_initializer())
+    seed = [SEED, sum(name.encode())]
+    start = tf.random.stateless_normal(shape, seed, stddev=(2 / np.prod(shape[:-1])) ** 0.5)
+    return tf.get_variable(name, initializer=lambda: start)
+
+
+def augmented(x, step, dataset):
+    """Pictures [N, 28, 28, 1] in [-1, 1], each turned, resized, shifted and perhaps mirrored about its centre."""
+    n = tf.shape(x)[0]
+    turn, size, right, down, mirror = tf.unstack(tf.random.stateless_uniform([5, n], [SEED, step], -1, 1))
+    sign = tf.sign(mirror) if FLIP[dataset] else tf.ones_like(mirror)
+    size, turn = 1 + TURN[dataset] * size, TURN[dataset] * turn
+    a, b = size * tf.cos(turn), size * tf.sin(turn)
+    # output (column, row) comes from input (a c - b r + ..., b c + a r + ...); the centre 13.5 stays but for the shift
+    a, b, c, d = sign * a, -b, sign * b, a
+    right, down = 13.5 * (1 - a - b) + SHIFT[dataset] * right, 13.5 * (1 - c - d) + SHIFT[dataset] * down
+    zero = tf.zeros_like(a)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=x, transforms=tf.stack([a, b, right, c, d, down, zero, zero], 1), output_shape=[28, 28],
+        fill_value=-1.0, interpolation='BILINEAR', fill_mode='CONSTANT')
+
+
+def main(dataset):
+    steps = STEPS[dataset]
+    images, labels = data.load(dataset, 'train')
+    test_images, test_labels = data.load(dataset, 'test')
+    with tf.Graph().as_default():
+        step = tf.train.get_or_create_global_step()
+        place = tf.range(BATCH_SIZE, dtype=tf.int64) + step * BATCH_SIZE
+        seed = tf.stack([place // len(images), tf.fill([BATCH_SIZE], tf.cast(SEED, tf.int64)),
+                         tf.zeros_like(place)], 1)
+        index = tf.raw_ops.RandomIndexShuffle(index=place % len(images), seed=seed, max_index=len(images) - 1)
+        batch = tf.placeholder(tf.uint8, [None, 28, 28, 1])
+        held = [tf.get_local_variable(name, initializer=start, use_resource=True)
+                for name, start in [('images', tf.constant(images)), ('labels', tf.constant(labels))]]
+        x = augmented(tf.cast(tf.gather(held[0], index), tf.float32) / 127.5 - 1, step, dataset)
+        y = tf.one_hot(tf.gather(held[1], index), 10) * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 10
+
+        weights = {}
+        for name, shape in SHAPES.items():
+            weights[name + '/w'] = variable(name + '/w', shape)
+            weights[name + '/b'] = variable(name + '/b', shape[-1:])
+        features, logits = evaluator(x, weights)
+        loss = (tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=y, logits=logits))
+                + REBUILD * tf.reduce_mean(tf.square(decoder(features) - x)) / 4)
+
+        now = tf.cast(step, tf.float32)
+        rate = LEARNING_RATE * tf.minimum(1.0, now / WARMUP) * (1 + tf.cos(np.pi * now / steps)) / 2
+        update = tf.train.AdamOptimizer(rate).minimize(loss, global_step=step)
+        average = tf.train.ExponentialMovingAverage(AVERAGE, num_updates=step)
+        with tf.control_dependencies([update]):
+            train = average.apply(list(weights.values()))
+        averaged = {name: average.average(weight) for name, weight in weights.items()}
+        correct = tf.argmax(evaluator(tf.cast(batch, tf.float32) / 127.5 - 1, averaged)[1], 1)
+
+        threads = tf.ConfigProto(intra_op_parallelism_threads=2, inter_op_parallelism_threads=2)
+        with tf.Session(config=threads) as session:
+            session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+            tf.get_default_graph().finalize()
+            advance = session.make_callable([train, loss])
+            for n in range(1, steps + 1):
+                _, value = advance()
+                if n % 500 == 0:
+                    answers = np.concatenate([session.run(correct, {batch: test_images[i:i + 1000]})
+                                              for i in range(0, len(test_images), 1000)])
+                    print(f'step {n}/{steps}  loss {value:.4f}  test accuracy {(answers == test_labels).mean():.4f}',
+                          flush=True)
+            saved = {name: value.astype(np.float16) for name, value in session.run(averaged).items()}
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'weights', f'evaluator-{dataset}-v1.npz')
+    with files.replacing(path) as temporary:
+        np.savez_compressed(temporary, **saved)
+    print(f'{path}: {sum(value.size for value in saved.values())} weights, {os.path.getsize(path)} bytes')
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--dataset', choices=list(FLIP), default='mnist')
+    with files.one_line_errors():
+        main(parser.parse_args().dataset)

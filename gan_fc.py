@@ -1,0 +1,90 @@
+"""GAN: Goodfellow et al. 2014, "Generative Adversarial Networks", arXiv:1406.2661.
+
+A generator G turns noise into pictures, a discriminator D says how likely a picture is real; D learns to be right, G
+learns to make it wrong. Both are fully connected networks, as in the paper.
+
+    python gan_fc.py --dataset mnist
+"""
+import data
+import ops
+import run
+
+import tensorflow.compat.v1 as tf
+
+DATASET = 'mnist'          # mnist or fashion_mnist
+STEPS = 12000              # one step is D_STEPS updates of D, then G_STEPS of G
+BATCH_SIZE = 64            # pictures in an update
+Z_DIM = 64                 # length of the latent vector z
+G_HIDDEN = (256, 512)      # units of G's hidden layers
+D_HIDDEN = (512, 256)      # units of D's hidden layers
+ACTIVATION = 'leaky_relu'  # 'leaky_relu' or 'relu': of the hidden layers
+BATCH_NORM = True          # in G's hidden layers
+DROPOUT = 0.3              # share of D's hidden units that an update leaves out, as in the paper; 0 keeps all
+LOSS = 'non-saturating'    # 'non-saturating' or 'minimax': G maximizes log D(G(z)), or minimizes log(1 - D(G(z)))
+D_STEPS = 1                # updates of D in a step
+G_STEPS = 1                # updates of G in a step
+D_LEARNING_RATE = 2e-4     # for Adam
+G_LEARNING_RATE = 1e-3     # five times D's, so that G keeps up
+BETA1 = 0.5                # Adam's momentum
+WEIGHT_AVERAGE = 0.999     # decay of the averaged generator weights that are sampled; 0 samples the last weights
+SEED = 0                   # start of all randomness
+SAMPLE_EVERY = 500         # steps between pictures: they are fast
+CHECKPOINT_EVERY = 2000    # steps between checkpoints
+
+
+def activation(h):
+    return tf.nn.relu(h) if ACTIVATION == 'relu' else tf.nn.leaky_relu(h)
+
+
+def generator(z, training):
+    """z [B, Z_DIM] from N(0, 1) -> images [B, 28, 28, 1] in [-1, 1]."""
+    with ops.network('generator'):
+        h = z
+        for number, units in enumerate(G_HIDDEN, 1):
+            h = ops.dense(h, units, f'dense{number}')
+            h = activation(ops.batch_norm(h, training, f'norm{number}') if BATCH_NORM else h)
+        return tf.reshape(tf.tanh(ops.dense(h, 28 * 28, 'pixels')), [-1, 28, 28, 1])
+
+
+def discriminator(x):
+    """x [B, 28, 28, 1] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), the probability that x is real."""
+    with ops.network('discriminator'):
+        h = tf.reshape(x, [-1, 28 * 28])
+        for number, units in enumerate(D_HIDDEN, 1):
+            h = ops.dropout(activation(ops.dense(h, units, f'dense{number}')), DROPOUT, f'dropout{number}')
+        return ops.dense(h, 1, 'logits')
+
+
+def losses(real_logits, fake_logits):
+    """Logits [B, 1] of real and generated pictures -> (d_loss, g_loss) (equation 1; the last paragraph of section 3)."""
+    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
+    if LOSS == 'minimax':
+        return d_loss, tf.reduce_mean(-tf.nn.softplus(fake_logits))                      # log(1 - D(G(z)))
+    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
+
+
+def main():
+    tf.set_random_seed(SEED)
+    images, _ = data.load(DATASET)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        z = ops.noise([BATCH_SIZE, Z_DIM])
+
+    real_logits = discriminator(x)
+    fake_logits = discriminator(generator(z, training=True))
+
+    with tf.name_scope('losses'):
+        d_loss, g_loss = losses(real_logits, fake_logits)
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+
+    with tf.variable_scope('optimizers'):
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+
+    run.train(globals(), updates=[d_step] * D_STEPS + [g_step] * G_STEPS, scalars=scalars, steps=STEPS,
+              generator=generator, z_dim=Z_DIM, weight_average=WEIGHT_AVERAGE)
+
+
+if __name__ == '__main__':
+    run.main(globals())

@@ -1,0 +1,431 @@
+"""How good are the samples? Distances, precision and recall, class coverage, memorisation; always beside real pictures.
+
+    python metrics.py runs/dcgan-mnist
+    python metrics.py samples.npz --dataset fashion --count 5000 --json
+
+A number means something only beside the same number for real pictures, at the same count and under the same features:
+the row `real` is the test set measured against the training set exactly as the model is. The features come from the
+classifiers of evaluator.py (weights in `weights/`), so the numbers are not those of an Inception network.
+"""
+import argparse
+import contextlib
+import functools
+import hashlib
+import json
+import pathlib
+import sys
+import zipfile
+
+import data
+import evaluator
+import files
+import viz
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+EVALUATORS = {      # data set: name of the classifier, sha256 over its arrays
+    'mnist': ('evaluator-mnist-v1', '285d7559d22fdb9c594fddd31cf8d1178bb49480600f03d79cb706f14a62462f'),
+    'fashion_mnist': ('evaluator-fashion_mnist-v1', '5a36f4efb0969ec3a01606fce87a06ef2fcd457ddda5b835a2e1fea01c302274'),
+}
+RANDOM = 'random-conv-v1 (untrained, seed 0)'   # for data sets without a classifier
+NEIGHBOURS = 5      # k of precision, recall, density, coverage
+COPY = 1 / 3        # a sample this much closer to one training picture than to all others is a copy of it
+PAIRS = 64          # pairs of sample and nearest training picture in nearest.png
+BLOCK = 1000        # rows of a distance matrix held at once
+
+AIM = {             # what a good model's number does
+    'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
+    'precision': 'high', 'recall': 'high', 'density': 'near 1', 'coverage': 'high',
+    'nearest_ratio': 'near 1', 'copied': 'low'}
+
+
+# features
+
+def look_through(dataset, channels=1):
+    """Returns `look(images)` for a data set: uint8 [N, H, W, C] -> (features float32 [N, 64], probabilities [N, 10]).
+
+    `mnist` and `fashion_mnist` have a classifier; for all else it is `random_features`, and the probabilities are None.
+    Built once for a process, in a graph and session of its own, whatever graph is the default; a call adds no
+    operation, so a training loop may call it as often as it likes. `look.name` names the network and its version.
+    Raises UserError if the weights are missing or altered, and `look` does for images of the wrong size.
+    """
+    return _look(dataset, 1) if dataset in EVALUATORS else _look(None, channels)
+
+
+def features(images, dataset):
+    """Pictures uint8 [N, 28, 28, 1] -> (features float32 [N, 64] in (-1, 1), class probabilities float32 [N, 10])."""
+    return look_through(dataset, images.shape[-1])(images)
+
+
+def random_features(images):
+    """Pictures uint8 [N, H, W, C] of any size -> features float32 [N, 64] in (-1, 1) of a network that nobody trained.
+
+    Three random convolutions and a random projection of the picture at 32x32, the same for everybody (stateless, seed
+    0). They see coarse shape, colour and contrast, not meaning: good for comparing models on one data set, no more.
+    """
+    return _look(None, images.shape[-1])(images)[0]
+
+
+@functools.lru_cache
+def _look(dataset, channels):
+    graph = tf.Graph()
+    with graph.as_default():
+        shape = [28, 28, 1] if dataset else [None, None, channels]
+        pictures = tf.placeholder(tf.uint8, [None, *shape])
+        x = tf.cast(pictures, tf.float32) / 127.5 - 1
+        if dataset:
+            found, logits = evaluator.evaluator(x, read_weights(dataset))
+            outputs = [found, tf.nn.softmax(logits)]
+        else:
+            outputs = [_random_network(x), tf.zeros([tf.shape(x)[0], 0])]
+        run = tf.Session(graph=graph).make_callable(outputs, [pictures])
+    name = EVALUATORS[dataset][0] if dataset else RANDOM
+
+    def look(images):
+        if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+            raise files.UserError(f'images must be uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}')
+        if dataset and list(images.shape[1:]) != shape:
+            raise files.UserError(f'images are {_size(images.shape[1:])}, but {name} looks at {_size(shape)}')
+        chunks = [run(images[i:i + 500]) for i in range(0, len(images), 500)]
+        found, probabilities = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        return found, probabilities if dataset else None
+
+    look.name, look.graph = name, graph
+    return look
+
+
+def _size(shape):
+    return 'x'.join(str(n) for n in shape)
+
+
+def _random_network(x):
+    h = tf.image.resize(x, [32, 32], method=tf.image.ResizeMethod.AREA)
+    for layer, width in enumerate([32, 64, 64]):                                # 16x16, 8x8, 4x4
+        h = tf.nn.leaky_relu(tf.nn.conv2d(h, _random_weight([3, 3, h.shape[-1], width], layer), 2, 'SAME'), 0.2)
+    return tf.tanh(tf.matmul(tf.reshape(h, [-1, 4 * 4 * 64]), _random_weight([4 * 4 * 64, 64], 3)) / 2)
+
+
+def _random_weight(shape, layer):
+    return tf.random.stateless_normal(shape, [0, layer], stddev=float(np.prod(shape[:-1])) ** -0.5 * 2 ** 0.5)
+
+
+def read_weights(dataset):
+    """The committed weights {name: float32 array} of a data set's classifier; UserError if missing or altered."""
+    name, expected = EVALUATORS[dataset]
+    path = pathlib.Path(__file__).parent / 'weights' / f'{name}.npz'
+    try:
+        with np.load(path) as archive:
+            weights = {key: archive[key] for key in archive}
+    except FileNotFoundError:
+        raise files.UserError(f'{path} is missing: restore it from the repository') from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        weights = {}
+    if weights_hash(weights) != expected:
+        raise files.UserError(f'{path} is not the {name} that numbers are defined by: restore it from the repository')
+    return {key: value.astype(np.float32) for key, value in weights.items()}
+
+
+def weights_hash(weights):
+    """sha256 over names, types, shapes and bytes of the arrays; the same however the file is compressed."""
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(f'{key} {weights[key].dtype} {weights[key].shape} '.encode())
+        digest.update(np.ascontiguousarray(weights[key]).tobytes())
+    return digest.hexdigest()
+
+
+# numbers
+
+def frechet_distance(a, b):
+    """Distance >= 0 of features [N, F] and [M, F] seen as two Gaussians: Heusel et al. 2017, arXiv:1706.08500, eq. 6.
+
+        |mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2))
+
+    (C_a C_b)^(1/2) has the trace of (S C_b S)^(1/2) with S = C_a^(1/2): symmetric, so that nothing becomes complex.
+    The value is biased upward as N and M shrink: compare equal counts only.
+    Raises UserError for N or M < F + 1 (the covariance would be singular), and for NaN or infinite features.
+    """
+    a, b = _checked(a, b, least=a.shape[-1] + 1)
+    difference = a.mean(0) - b.mean(0)
+    covariance_a, covariance_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(covariance_a)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    product = np.linalg.eigvalsh(root @ covariance_b @ root)
+    size = np.trace(covariance_a) + np.trace(covariance_b)
+    # eigenvalues of a product of covariances are >= 0: what is below is rounding, at most 1e-10 of the whole
+    distance = difference @ difference + size - 2 * np.sqrt(np.maximum(product, 0)).sum()
+    return float(max(distance, 0))
+
+
+def kernel_distance(a, b):
+    """Squared maximum mean discrepancy of features [N, F] and [M, F]: Binkowski et al. 2018, arXiv:1801.01401, KID.
+
+    Kernel (x.y / F + 1)^3, unbiased, over the whole sets at once; the paper averages over blocks of 1000 to the same
+    expectation, with more noise. Being unbiased it may fall a little below 0 for equal distributions.
+    Raises UserError for N or M < 2, and for NaN or infinite features.
+    """
+    a, b = _checked(a, b, least=2)
+
+    def total(x, y, diagonal=True):
+        every = sum(((x[i:i + BLOCK] @ y.T / x.shape[1] + 1) ** 3).sum() for i in range(0, len(x), BLOCK))
+        return every if diagonal else every - ((np.square(x).sum(1) / x.shape[1] + 1) ** 3).sum()
+
+    n, m = len(a), len(b)
+    return float(total(a, a, diagonal=False) / (n * (n - 1)) + total(b, b, diagonal=False) / (m * (m - 1))
+                 - 2 * total(a, b) / (n * m))
+
+
+def classifier_score(p):
+    """exp E KL(p(y|x) || p(y)) in [1, 10] from probabilities [N, 10]: Salimans et al. 2016, arXiv:1606.03498, section 4.
+
+    The Inception score's formula under another classifier: it rewards sure answers and even classes, and is blind to
+    variety within a class.
+    """
+    p = np.asarray(p, np.float64)
+    tiny = np.finfo(np.float64).tiny            # 0 log 0 = 0
+    return float(np.exp((p * (np.log(p + tiny) - np.log(p.mean(0) + tiny))).sum(1).mean()))
+
+
+def class_shares(p):
+    """Share of each class [10] among the classifier's answers, from probabilities [N, 10]; they add up to 1."""
+    return np.bincount(np.argmax(p, 1), minlength=p.shape[1]) / len(p)
+
+
+def class_kl(shares):
+    """KL of class shares [K] from the uniform distribution, in nats: 0 for equal shares, log K for one class only.
+
+    The measure of mode dropping in Lin et al. 2018 (PacGAN, arXiv:1712.04086) and before.
+    """
+    shares = np.asarray(shares, np.float64)
+    return float((shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny) * len(shares))).sum())
+
+
+def prdc(real, fake, k=NEIGHBOURS):
+    """Precision, recall, density and coverage of features fake [M, F] against real [N, F], as a dict of numbers.
+
+    A set's manifold is the union of balls around its points that reach to the k-th nearest point of the same set.
+    precision: share of fakes in the real manifold; recall: share of reals in the fake manifold (Kynkaanniemi et al.
+    2019, arXiv:1904.06991). density: number of real balls that a fake lies in, over k, on average (may exceed 1);
+    coverage: share of real balls with a fake in them (Naeem et al. 2020, arXiv:2002.09797).
+    Raises UserError for N or M <= k, and for NaN or infinite features.
+    """
+    real, fake = _checked(real, fake, least=k + 1)
+    real_reach, fake_reach = _reach(real, k), _reach(fake, k)
+    precise, inside, recalled, covered = np.zeros(len(fake), bool), 0, 0, 0
+    for rows in _rows(real):
+        squares = _squares(real[rows], fake)
+        in_real = squares < real_reach[rows, None]
+        precise |= in_real.any(0)
+        inside += in_real.sum()
+        recalled += (squares < fake_reach).any(1).sum()
+        covered += in_real.any(1).sum()
+    return {'precision': float(precise.mean()), 'recall': float(recalled / len(real)),
+            'density': float(inside / (k * len(fake))), 'coverage': float(covered / len(real))}
+
+
+def _reach(x, k):
+    """Squared distance [N] of each point to its k-th nearest other point."""
+    reach = np.empty(len(x))
+    for rows in _rows(x):
+        squares = _squares(x[rows], x)
+        squares[np.arange(len(squares)), np.arange(len(x))[rows]] = 0       # itself, exactly
+        reach[rows] = np.partition(squares, k, axis=1)[:, k]
+    return reach
+
+
+def _rows(x):
+    return [slice(i, i + BLOCK) for i in range(0, len(x), BLOCK)]
+
+
+def _squares(a, b):
+    return np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T), 0)
+
+
+def _checked(a, b, least):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    for x in a, b:
+        if not np.isfinite(x).all():
+            raise files.UserError('features hold NaN or infinity: nothing can be measured')
+        if len(x) < least:
+            raise files.UserError(f'{len(x)} samples are too few for {x.shape[1]} features: take at least {least}')
+    return a, b
+
+
+def nearest(images, train):
+    """The two nearest training pictures of each image: (distances [N, 2] ascending, index [N] of the nearest).
+
+    Both uint8 of one picture size; distances are Euclidean over pixels in [0, 1], exact (0 for a verbatim copy).
+    Raises UserError if the sizes differ or there are fewer than two training pictures.
+    """
+    if images.shape[1:] != train.shape[1:] or len(train) < 2:
+        raise files.UserError(f'images are {_size(images.shape[1:])}, the {len(train)} training pictures '
+                              f'{_size(train.shape[1:])}: sizes must be equal, and at least 2 pictures')
+    images, train = images.reshape(len(images), -1), train.reshape(len(train), -1)
+    found, start = [], 0
+    for block in np.array_split(train, -(-len(train) // 10000)):
+        found.append(start + _two_nearest(images, block.astype(np.float32)))
+        start += len(block)
+    found = np.concatenate(found, 1)                                # [N, 2 of each block]
+    squares = np.empty(found.shape)
+    for rows in _rows(images):
+        for column in range(found.shape[1]):
+            gap = images[rows].astype(np.float32) - train[found[rows, column]]
+            squares[rows, column] = np.square(gap).sum(1, dtype=np.float64)
+    order = np.argsort(squares, 1, kind='stable')[:, :2]
+    return np.sqrt(np.take_along_axis(squares, order, 1)) / 255, np.take_along_axis(found, order, 1)[:, 0]
+
+
+def _two_nearest(images, block):
+    lengths, found = np.square(block).sum(1), np.empty([len(images), 2], np.int64)
+    for rows in _rows(images):
+        scores = lengths - 2 * (images[rows].astype(np.float32) @ block.T)  # squares less the image's own
+        found[rows, 0] = scores.argmin(1)
+        scores[np.arange(len(scores)), found[rows, 0]] = np.inf
+        found[rows, 1] = scores.argmin(1)
+    return found
+
+
+def memorisation(samples, test):
+    """Compares the `nearest` training distances of samples [N, 2] with those of unseen test pictures [M, 2]: a dict.
+
+    nearest_ratio: median distance of the samples over that of the test pictures. Well below 1 is suspicious, but smooth
+    samples or simple classes lower it too. copied: share of samples at most a third as far from one training picture as
+    from the next (the criterion of Gu et al. 2023, arXiv:2310.02664), which a new picture hardly ever is.
+    """
+    return {'nearest_ratio': float(np.median(samples[:, 0]) / np.median(test[:, 0])),
+            'copied': float((samples[:, 0] <= COPY * samples[:, 1]).mean())}
+
+
+# model and real pictures, side by side
+
+def draw(images, count):
+    """`count` of the images, drawn once and for all without replacement, so that a smaller count is part of a larger one.
+
+    Neither the first nor evenly spaced ones: MNIST's halves come from different writers, and its training set alternates.
+    """
+    return images[np.random.RandomState(0).permutation(len(images))[:count]]    # NumPy keeps this stream for ever
+
+
+def measure(images, dataset, count=10000, pairs=None):
+    """Measures `count` of the images, uint8 [N, H, W, C], against the training set, and the test set in the same way.
+
+    The reference of both rows is `count` training pictures; the model's row takes `count` of the images, the real row
+    `count` of the test pictures (each as `draw` draws them). Only `nearest_ratio` and `copied` look at the whole
+    training set. A data set without classes has no test set: its pictures at even places are the training set here,
+    those at odd places the test set, and the numbers that need classes are left out.
+
+    Returns a dict ready for JSON: dataset, evaluator (its name and version), count, features (their number),
+    neighbours, model and real {name: number, class_shares: list}, ratio {name: model / real, None where real <= 0}.
+    `pairs`, if given, is where to write a picture: samples, each with its nearest training picture to the right, those
+    that look most like copies first.
+    Raises UserError for images of the wrong size, or a count that is too small or more than there are.
+    """
+    dataset = data.ALIASES.get(dataset.lower(), dataset.lower())
+    if len(images) < count:
+        raise files.UserError(f'{len(images)} images, but the count is {count}: use --count {len(images)} or less')
+    look = look_through(dataset, images.shape[-1])
+    found = look(draw(images, max(count, 1)))       # the first to complain about a wrong size
+    if count < found[0].shape[1] + 1:
+        raise files.UserError(f'a count of {count} is too small for a covariance of {found[0].shape[1]} features: '
+                              f'use --count {found[0].shape[1] + 1} or more')
+    images = draw(images, count)
+    train, reference, real, test_distances = _yardstick(dataset, count, images.shape[-1])
+    distances, where = nearest(images, train)
+    model = _row(reference, found) | memorisation(distances, test_distances)
+    if pairs:
+        order = np.argsort(distances[:, 0] / np.maximum(distances[:, 1], 1e-9), kind='stable')[:PAIRS]
+        viz.save(pairs, viz.grid(np.stack([images[order], train[where[order]]], 1).reshape(-1, *images.shape[1:]), 16))
+    return {'dataset': dataset, 'evaluator': look.name, 'count': count, 'features': reference.shape[1],
+            'neighbours': NEIGHBOURS, 'model': model, 'real': real,
+            'ratio': {name: model[name] / real[name] if real[name] > 0 else None for name in AIM if name in model}}
+
+
+@functools.lru_cache(maxsize=1)
+def _yardstick(dataset, count, channels):
+    """What does not depend on the model: training pictures, features of the reference, the real row, test distances."""
+    if dataset in EVALUATORS:
+        train, test = data.load(dataset, 'train')[0], data.load(dataset, 'test')[0]
+    else:
+        pictures = data.load(dataset)[0]
+        train, test = pictures[::2], pictures[1::2]
+    most = min(len(train), len(test))
+    if count > most:
+        raise files.UserError(f'{dataset} has only {most} pictures to stand for real ones: use --count {most} or less')
+    look = look_through(dataset, channels)
+    reference, test = look(draw(train, count))[0], draw(test, count)
+    test_distances = nearest(test, train)[0]
+    return train, reference, _row(reference, look(test)) | memorisation(test_distances, test_distances), test_distances
+
+
+def _row(reference, found):
+    x, p = found
+    row = {'frechet_distance': frechet_distance(reference, x), 'kernel_distance': kernel_distance(reference, x)}
+    if p is not None:
+        shares = class_shares(p)
+        row |= {'classifier_score': classifier_score(p), 'class_kl': class_kl(shares), 'class_shares': shares.tolist()}
+    return row | prdc(reference, x)
+
+
+# command
+
+def table(result):
+    """A result of `measure` as aligned text: a line for each number, with model, real, their ratio, what to hope for."""
+    lines = [f'{result["count"]} samples of each, {result["dataset"]}, {result["evaluator"]}, '
+             f'{result["features"]} features, k = {result["neighbours"]}',
+             f'{"":18}{"model":>10}{"real":>10}{"ratio":>9}   better']
+    for name, ratio in result['ratio'].items():
+        lines.append(f'{name:18}{result["model"][name]:10.4g}{result["real"][name]:10.4g}'
+                     f'{"-" if ratio is None else f"{ratio:.3g}":>9}   {AIM[name]}')
+    for row in ['model', 'real']:
+        if 'class_shares' in result[row]:
+            shares = ''.join(f'{100 * share:6.1f}' for share in result[row]['class_shares'])
+            lines.append(f'classes %  {row:7}{shares}')
+    return '\n'.join(lines)
+
+
+def read_images(path, count, seed):
+    """Images uint8 [N, H, W, C]: the array `images` of an .npz, or `count` samples of a run folder; UserError if bad."""
+    if path.is_dir():
+        read_settings(path)
+        import sample  # only a run folder needs it
+        return sample.draw(path, count, seed=seed)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive['images']
+    except FileNotFoundError:
+        raise files.UserError(f'{path} does not exist: name a run folder or an .npz file') from None
+    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
+        raise files.UserError(f'{path} is not a whole .npz file') from None
+    except (KeyError, IndexError):
+        raise files.UserError(f'{path} holds no array `images`: save it with np.savez(path, images=images)') from None
+
+
+def read_settings(folder):
+    """The settings of a run folder; UserError if it is none."""
+    try:
+        return json.loads((folder / 'settings.json').read_text())['settings']
+    except (OSError, ValueError, KeyError):
+        raise files.UserError(f'{folder} is not a run folder: no settings in {folder / "settings.json"}') from None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('path', type=pathlib.Path, help='run folder, or .npz with uint8 images [N, H, W, C]')
+    parser.add_argument('--dataset', help="mnist or fashion; the run's own if not given")
+    parser.add_argument('--count', type=int, default=10000, help='samples, and real pictures (default 10000)')
+    parser.add_argument('--seed', type=int, default=0, help='of the samples drawn from a run (default 0)')
+    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+    args = parser.parse_args()
+    with contextlib.redirect_stdout(sys.stderr):    # what others have to say; the result alone goes to stdout
+        if not args.dataset and args.path.is_file():
+            raise files.UserError(f'{args.path} does not say which data set it imitates: add --dataset')
+        dataset = args.dataset or read_settings(args.path).get('DATASET', 'mnist')
+        folder = args.path if args.path.is_dir() else args.path.parent
+        result = measure(read_images(args.path, args.count, args.seed), dataset, args.count, folder / 'nearest.png')
+    print(json.dumps(result, indent=2) if args.json else table(result))
+
+
+if __name__ == '__main__':
+    with files.one_line_errors():
+        main()

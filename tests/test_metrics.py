@@ -1,0 +1,310 @@
+"""metrics.py: formulas against independent references, faults that must be caught, bad input."""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import data
+import files
+import metrics
+from benchmarks import controls
+
+import numpy as np
+import prdc
+import pytest
+import scipy.linalg
+import tensorflow.compat.v1 as tf
+
+ROOT = pathlib.Path(__file__).parent.parent
+COUNT = 2000
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def gaussians(random, n=300, m=250, width=8):
+    mix = random.normal(size=[width, width])
+    return random.normal(size=[n, width]) @ mix, random.normal(size=[m, width]) * 1.3 + 0.5
+
+
+# formulas
+
+def test_frechet_distance_is_that_of_the_matrix_square_root(random):
+    a, b = gaussians(random)
+    c, d = np.cov(a.T), np.cov(b.T)
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(c + d - 2 * scipy.linalg.sqrtm(c @ d).real)
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-4)
+    assert metrics.frechet_distance(b, a) == pytest.approx(expected, rel=1e-4)
+
+
+def test_frechet_distance_closed_forms(random):
+    a = random.normal(size=[500, 6])
+    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(a, a + 2) == pytest.approx(6 * 2 ** 2)
+    assert metrics.frechet_distance(a, a - a.mean(0)) == pytest.approx(np.sum(a.mean(0) ** 2))
+    # a scaled set: |(s - 1) mean|^2 + (s - 1)^2 tr C
+    expected = 4 * np.sum(a.mean(0) ** 2) + 4 * np.trace(np.cov(a.T))
+    assert metrics.frechet_distance(a, 3 * a) == pytest.approx(expected)
+
+
+def test_frechet_distance_of_one_repeated_sample_is_real_and_finite(random):
+    a, b = random.normal(size=[500, 6]), np.tile(random.normal(size=6), [500, 1])
+    expected = np.sum((a.mean(0) - b[0]) ** 2) + np.trace(np.cov(a.T))
+    assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-4)
+
+
+def test_kernel_distance_is_that_of_plain_loops(random):
+    a, b = random.normal(size=[40, 5]), random.normal(size=[30, 5]) + 0.5
+
+    def k(x, y):
+        return (sum(x * y) / 5 + 1) ** 3
+
+    within_a = [k(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j]
+    within_b = [k(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j]
+    between = [k(x, y) for x in a for y in b]
+    assert metrics.kernel_distance(a, b) == pytest.approx(
+        np.mean(within_a) + np.mean(within_b) - 2 * np.mean(between), rel=1e-4)
+
+
+def test_prdc_is_that_of_the_reference_package(random):
+    real, fake = gaussians(random, n=1300, m=1100)      # more than one block
+    expected = prdc.compute_prdc(real, fake, nearest_k=5)
+    assert 0.01 < expected['precision'] < 0.99 and 0.01 < expected['recall'] < 0.99
+    assert metrics.prdc(real, fake, k=5) == pytest.approx(expected, rel=1e-4)
+
+
+def test_blocks_do_not_change_a_number(random, monkeypatch):
+    a, b = gaussians(random)
+    whole = metrics.prdc(a, b), metrics.kernel_distance(a, b)
+    monkeypatch.setattr(metrics, 'BLOCK', 7)
+    assert (metrics.prdc(a, b), metrics.kernel_distance(a, b)) == (pytest.approx(whole[0]), pytest.approx(whole[1]))
+
+
+def test_classifier_score_and_class_kl_closed_forms():
+    sure = np.eye(10)[np.arange(100) % 10]
+    assert metrics.classifier_score(sure) == pytest.approx(10)
+    assert metrics.classifier_score(sure[:, :1] * 0 + 0.1 * np.ones([100, 10])) == pytest.approx(1)
+    assert metrics.classifier_score(np.eye(10)[np.zeros(50, int)]) == pytest.approx(1)
+    assert metrics.classifier_score(np.eye(10)[np.arange(100) % 2]) == pytest.approx(2)
+    # two answers (0.9, 0.1) and (0.1, 0.9): log 2 - H(0.1)
+    expected = 2 * 0.9 ** 0.9 * 0.1 ** 0.1
+    assert metrics.classifier_score(np.array([[0.9, 0.1], [0.1, 0.9]])) == pytest.approx(expected)
+    assert metrics.class_shares(sure[:40]).tolist() == [0.1] * 10
+    assert metrics.class_kl(np.ones(10) / 10) == pytest.approx(0)
+    assert metrics.class_kl(np.eye(10)[3]) == pytest.approx(np.log(10))
+    assert metrics.class_kl(np.array([0.5] * 2 + [0] * 8)) == pytest.approx(np.log(5))
+
+
+def test_nearest_is_that_of_all_distances(random):
+    train = random.integers(0, 256, [300, 6, 5, 3], np.uint8)
+    images = np.concatenate([random.integers(0, 256, [20, 6, 5, 3], np.uint8), train[7:9]])
+    gaps = images[:, None].astype(float).reshape(22, 1, -1) / 255 - train.reshape(1, 300, -1) / 255
+    distances = np.sqrt((gaps ** 2).sum(2))
+    found, where = metrics.nearest(images, train)
+    assert found == pytest.approx(np.sort(distances, 1)[:, :2])
+    assert where.tolist() == distances.argmin(1).tolist()
+    assert found[-2:, 0].tolist() == [0, 0]
+    assert metrics.memorisation(found, found) == {'nearest_ratio': 1, 'copied': 2 / 22}
+
+
+@pytest.mark.parametrize('number', [metrics.frechet_distance, metrics.kernel_distance, metrics.prdc])
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_features_that_are_not_finite_are_an_error(number, bad, random):
+    a, b = random.normal(size=[100, 4]), random.normal(size=[100, 4])
+    b[3, 2] = bad
+    with pytest.raises(files.UserError, match='NaN'):
+        number(a, b)
+
+
+@pytest.mark.parametrize('number, least', [(metrics.frechet_distance, 5), (metrics.kernel_distance, 2),
+                                           (metrics.prdc, 6)])
+def test_too_few_samples_are_an_error(number, least, random):
+    a, b = random.normal(size=[100, 4]), random.normal(size=[least, 4])
+    number(a, b)
+    for pair in [(a, b[1:]), (b[1:], a)]:
+        with pytest.raises(files.UserError, match='too few'):
+            number(*pair)
+
+
+# networks
+
+def test_features_are_bounded_and_leave_the_default_graph_alone(random):
+    images = random.integers(0, 256, [700, 28, 28, 1], np.uint8)
+    with tf.Graph().as_default() as graph:
+        tf.constant(1)
+        graph.finalize()
+        look = metrics.look_through('mnist')
+        found, p = look(images)
+        operations = len(look.graph.get_operations())
+        again, _ = look(images)
+        assert tf.get_default_graph() is graph and len(graph.get_operations()) == 1
+    assert found.shape == (700, 64) and p.shape == (700, 10)
+    assert np.abs(found).max() <= 1 and p.sum(1) == pytest.approx(np.ones(700), rel=1e-5)
+    assert np.array_equal(found, again) and len(look.graph.get_operations()) == operations
+    assert np.allclose(metrics.features(images[500:], 'mnist')[0], found[500:], atol=1e-5)
+
+
+@pytest.mark.parametrize('shape', [[28, 28, 1], [64, 48, 3], [17, 32, 4]])
+def test_random_features_take_any_size(shape, random):
+    images = random.integers(0, 256, [80, *shape], np.uint8)
+    found = metrics.random_features(images)
+    assert found.shape == (80, 64) and np.abs(found).max() < 1 and found.std(0).min() > 0
+    assert 'untrained' in metrics.look_through('pictures', shape[-1]).name
+
+
+def test_random_features_are_the_same_for_everybody():
+    ramp = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(1, 32, 32, 3) % 256
+    found = metrics.random_features(ramp.astype(np.uint8))[0, :4]
+    assert found == pytest.approx([0.00060, -0.35086, -0.26709, 0.07005], abs=1e-4)
+
+
+def test_images_of_the_wrong_size_or_kind_are_an_error():
+    for images in [np.zeros([100, 32, 32, 1], np.uint8), np.zeros([100, 28, 28, 3], np.uint8),
+                   np.zeros([100, 28, 28, 1], np.float32), np.zeros([0, 28, 28, 1], np.uint8),
+                   np.zeros([100, 28, 28], np.uint8)]:
+        with pytest.raises(files.UserError, match='images'):
+            metrics.features(images, 'mnist')
+
+
+@pytest.mark.parametrize('dataset', metrics.EVALUATORS)
+def test_committed_weights_are_the_ones_the_numbers_are_defined_by(dataset):
+    weights = metrics.read_weights(dataset)
+    assert sum(value.size for value in weights.values()) < 120_000
+    assert (ROOT / 'weights' / f'{metrics.EVALUATORS[dataset][0]}.npz').stat().st_size < 500_000
+
+
+def test_altered_damaged_or_missing_weights_are_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, '__file__', str(tmp_path / 'metrics.py'))
+    path = tmp_path / 'weights' / 'evaluator-mnist-v1.npz'
+    path.parent.mkdir()
+    with pytest.raises(files.UserError, match='missing'):
+        metrics.read_weights('mnist')
+    shutil.copy(ROOT / 'weights' / path.name, path)
+    metrics.read_weights('mnist')
+    with np.load(path) as archive:
+        weights = dict(archive)
+    weights['conv1/b'][0] += 0.001
+    np.savez(path, **weights)
+    with pytest.raises(files.UserError, match='restore'):
+        metrics.read_weights('mnist')
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(files.UserError, match='restore'):
+        metrics.read_weights('mnist')
+
+
+# controls: each fault is caught by the number that is meant to catch it
+
+@pytest.fixture(scope='module')
+def faults():
+    try:
+        test, labels = data.load('mnist', 'test')
+    except files.UserError as error:
+        pytest.skip(str(error))
+    answers = metrics.features(test, 'mnist')[1].argmax(1)
+    assert (answers == labels).mean() >= 0.992
+    return {name: metrics.measure(images, 'mnist', COUNT) for name, images in controls.controls('mnist', COUNT).items()}
+
+
+def test_real_against_real_is_nearest(faults):
+    real = next(iter(faults.values()))['real']
+    assert real['frechet_distance'] < 0.3 and abs(real['kernel_distance']) < 0.003
+    assert min(real[name] for name in ['precision', 'recall', 'density', 'coverage']) > 0.85
+    assert real['nearest_ratio'] == 1 and real['copied'] < 0.005
+    for name, result in faults.items():
+        assert result['real'] == real
+        if name != 'training pictures':     # those are real pictures as far as a distance can tell
+            assert result['ratio']['frechet_distance'] > 3, name
+            assert result['model']['kernel_distance'] > 5 * abs(real['kernel_distance']), name
+
+
+def test_noise_has_no_precision(faults):
+    model = faults['Gaussian noise']['model']
+    assert model['precision'] < 0.05 and model['density'] < 0.05 and model['coverage'] < 0.05
+
+
+def test_blur_lowers_precision_and_recall(faults):
+    model, real = faults['blurred']['model'], faults['blurred']['real']
+    assert model['precision'] < real['precision'] - 0.2 and model['recall'] < real['recall'] - 0.2
+
+
+def test_a_missing_class_shows_in_its_share(faults):
+    model, real = faults['one class missing']['model'], faults['one class missing']['real']
+    assert model['class_shares'][3] < 0.01 and model['class_kl'] > 0.08 > 5 * real['class_kl']
+    assert model['coverage'] < real['coverage'] - 0.04 and model['precision'] > 0.85
+
+
+def test_a_lone_class_shows_in_score_recall_and_coverage(faults):
+    model = faults['one class only']['model']
+    assert model['class_shares'][3] > 0.98 and model['class_kl'] > 2 and model['classifier_score'] < 1.2
+    assert model['recall'] < 0.3 and model['coverage'] < 0.3 and model['precision'] > 0.85
+
+
+def test_repeated_pictures_have_no_recall(faults):
+    model = faults['100 pictures repeated']['model']
+    assert model['recall'] < 0.1 and model['coverage'] < 0.4 and model['precision'] > 0.8
+
+
+def test_verbatim_training_pictures_are_copies(faults):
+    for name, result in faults.items():
+        assert (result['model']['copied'] > 0.99) == (name == 'training pictures')
+        assert name == 'training pictures' or result['model']['copied'] < 0.01
+    assert faults['training pictures']['model']['nearest_ratio'] == 0
+
+
+# command
+
+def command(*arguments, **options):
+    return subprocess.run([sys.executable, str(ROOT / 'metrics.py'), *map(str, arguments)], capture_output=True,
+                          text=True, **options)
+
+
+def failure(*arguments):
+    done = command(*arguments)
+    lines = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert (done.returncode, len(lines), done.stdout) == (2, 1, '') and 'Traceback' not in done.stderr, done.stderr
+    return lines[0]
+
+
+def test_command_writes_json_alone_and_a_picture(tmp_path, faults):
+    np.savez(tmp_path / 'samples.npz', images=data.load('mnist', 'train')[0][:200])
+    done = command(tmp_path / 'samples.npz', '--dataset', 'mnist', '--count', 150, '--json')
+    result = json.loads(done.stdout)
+    assert result['count'] == 150 and result['evaluator'] == 'evaluator-mnist-v1'
+    assert result['model']['copied'] == 1 and len(result['real']['class_shares']) == 10
+    assert (tmp_path / 'nearest.png').stat().st_size > 1000
+
+
+def test_table_names_count_and_evaluator(faults):
+    text = metrics.table(faults['blurred'])
+    assert '2000 samples' in text and 'evaluator-mnist-v1' in text and 'frechet_distance' in text
+    assert max(map(len, text.splitlines())) < 100
+
+
+@pytest.mark.parametrize('write, arguments, message', [
+    (lambda path: None, [], 'does not exist'),
+    (lambda path: path.write_bytes(b'no archive'), [], 'not a whole .npz'),
+    (lambda path: np.savez(path, pictures=np.zeros(3)), [], 'images'),
+    (lambda path: np.savez(path, images=np.zeros([300, 32, 32, 3], np.uint8)), [], '28x28x1'),
+    (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.float32)), [], 'uint8'),
+    (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--count', 301], '300 images'),
+    (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--count', 64], 'too small'),
+    (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--dataset', 'minst'], 'minst'),
+    (lambda path: path.mkdir(), [], 'not a run folder'),
+])
+def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, write, arguments, message):
+    path = tmp_path / 'samples.npz'
+    write(path)
+    monkeypatch.setattr(sys, 'argv', ['metrics.py', str(path), '--dataset', 'mnist', '--count', '200',
+                                      *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop, files.one_line_errors():
+        metrics.main()
+    said = capsys.readouterr()
+    assert stop.value.code == 2 and message in said.err and said.err.count('error: ') == 1 and not said.out
+    assert not (tmp_path / 'nearest.png').exists()
+
+
+def test_command_exits_with_2(tmp_path):
+    assert 'does not exist' in failure(tmp_path / 'none.npz', '--dataset', 'mnist')

@@ -1,0 +1,190 @@
+"""Layers against NumPy, noise against its moments and its counters, one optimizer step against the other network."""
+import ops
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with tf.Graph().as_default():
+        tf.set_random_seed(3)
+        yield
+
+
+def evaluate(tensor):
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        values = session.run([tensor, {v.op.name: v for v in tf.global_variables()}])
+    return values
+
+
+def numpy_conv(x, kernel, stride, padding):
+    """Convolution by its definition; SAME pads total = max((h' - 1) stride + size - h, 0), the smaller half first."""
+    size, (batch, h, w, _) = kernel.shape[0], x.shape
+    if padding == 'SAME':
+        pads = [max((-(-n // stride) - 1) * stride + size - n, 0) for n in (h, w)]
+        x = np.pad(x, [(0, 0), *((p // 2, p - p // 2) for p in pads), (0, 0)])
+    rows, columns = ((n - size) // stride + 1 for n in x.shape[1:3])
+    y = np.zeros([batch, rows, columns, kernel.shape[3]])
+    for i in range(rows):
+        for j in range(columns):
+            y[:, i, j] = np.tensordot(x[:, i * stride:i * stride + size, j * stride:j * stride + size], kernel, 3)
+    return y
+
+
+def random(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def test_dense_is_x_w_plus_b():
+    x = random(4, 6)
+    y, v = evaluate(ops.dense(tf.constant(x), 3, 'a'))
+    np.testing.assert_allclose(y, x @ v['a/weights'] + v['a/bias'], rtol=1e-5)
+    assert list(v) == ['a/weights', 'a/bias']
+
+
+@pytest.mark.parametrize('padding', ['SAME', 'VALID'])
+@pytest.mark.parametrize('stride, size', [(1, 3), (2, 4), (2, 5), (3, 2)])
+def test_conv_by_definition(stride, size, padding):
+    x = random(2, 9, 8, 3)
+    y, v = evaluate(ops.conv(tf.constant(x), 5, 'a', size, stride, padding))
+    np.testing.assert_allclose(y, numpy_conv(x, v['a/weights'], stride, padding) + v['a/bias'], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('padding', ['SAME', 'VALID'])
+@pytest.mark.parametrize('stride, size', [(1, 3), (2, 4), (2, 5), (3, 3)])
+def test_conv_transpose_is_the_adjoint_of_conv(stride, size, padding):
+    y = random(2, 4, 3, 6)
+    x, v = evaluate(ops.conv_transpose(tf.constant(y), 5, 'a', size, stride, padding, bias=False))
+    extra = 0 if padding == 'SAME' else size - stride
+    assert x.shape == (2, 4 * stride + extra, 3 * stride + extra, 5)
+    other = random(*x.shape)
+    kernel = v['a/weights'].swapaxes(2, 3)  # of the convolution from x's 5 channels to y's 6
+    np.testing.assert_allclose((numpy_conv(other, kernel, stride, padding) * y).sum(), (other * x).sum(), rtol=1e-4)
+
+
+def test_conv_transpose_of_an_open_batch():
+    z = tf.placeholder(tf.float32, [None, 2, 2, 3])
+    y = ops.conv_transpose(z, 4, 'a')
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        assert [session.run(y, {z: random(n, 2, 2, 3)}).shape for n in (1, 7)] == [(1, 4, 4, 4), (7, 4, 4, 4)]
+
+
+@pytest.mark.parametrize('shape', [[8, 5], [4, 3, 2, 5]])
+def test_batch_norm_training_and_sampling(shape):
+    x = 3 * random(*shape) + 7
+    with ops.network('net'):
+        y = ops.batch_norm(tf.constant(x), True, 'norm', decay=0.9)
+        sampled = ops.batch_norm(tf.constant(x), False, 'norm')
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        axes = tuple(range(len(shape) - 1))
+        mean, variance = x.mean(axes), x.var(axes)
+        np.testing.assert_allclose(session.run(y), (x - mean) / np.sqrt(variance + 1e-5), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(session.run(sampled), x / np.sqrt(1 + 1e-5), rtol=1e-4)  # averages still 0 and 1
+        for _ in range(2):
+            session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        n = x.size / 5
+        moving = session.run(tf.global_variables()[2:])
+        np.testing.assert_allclose(moving[0], mean * (1 - 0.9 ** 2), rtol=1e-4)
+        np.testing.assert_allclose(moving[1], 0.9 ** 2 + variance * n / (n - 1) * (1 - 0.9 ** 2), rtol=1e-4)
+        np.testing.assert_allclose(session.run(sampled), (x - moving[0]) / np.sqrt(moving[1] + 1e-5), rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_applied_twice_updates_its_averages_in_the_order_of_the_calls():
+    real, fake = random(8, 2), 5 + random(8, 2)
+    with ops.network('d'):
+        ops.batch_norm(tf.constant(real), True, 'norm')
+    with ops.network('d'):
+        ops.batch_norm(tf.constant(fake), True, 'norm')
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        expected = 0.9 * (0.1 * real.mean(0)) + 0.1 * fake.mean(0)
+        np.testing.assert_allclose(session.run(tf.global_variables('d/norm/moving_mean')[0]), expected, rtol=1e-4)
+
+
+def test_network_shares_variables_and_its_box_in_the_graph():
+    for _ in range(3):
+        with ops.network('net'):
+            ops.dense(tf.zeros([2, 3]), 4, 'layer')
+    assert len(tf.global_variables()) == 2
+    assert {op.name.split('/')[0] for op in tf.get_default_graph().get_operations()} <= {'net', 'zeros', 'zeros_1', 'zeros_2'}
+
+
+def test_initial_weights_depend_on_the_seed_and_the_name_not_on_the_order_of_building():
+    def build(seed, names):
+        with tf.Graph().as_default():
+            tf.set_random_seed(seed)
+            for name in names:
+                ops.dense(tf.zeros([1, 200]), 300, name, bias=False)
+            return evaluate(tf.no_op())[1]
+    first, second = build(1, ['a', 'b']), build(1, ['b', 'a'])
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+    assert abs(np.corrcoef(first['a/weights'].ravel(), first['b/weights'].ravel())[0, 1]) < 0.02
+    assert not np.array_equal(first['a/weights'], build(2, ['a'])['a/weights'])
+    assert first['a/weights'].std() == pytest.approx(np.sqrt(2 / 500), rel=0.02)  # Glorot & Bengio 2010, eq. 12
+
+
+def test_the_scope_initializer_reaches_the_weights_and_only_them():
+    with ops.network('net', initializer=ops.normal(0.02)):
+        ops.conv(tf.zeros([1, 4, 4, 50]), 60, 'layer')
+    _, v = evaluate(tf.no_op())
+    assert v['net/layer/weights'].std() == pytest.approx(0.02, rel=0.02)
+    assert not v['net/layer/bias'].any()
+
+
+def test_noise_is_standard_normal_and_new_in_every_call():
+    z, u, other = ops.noise([1000, 50]), ops.uniform([1000, 50], 'alpha'), ops.noise([1000, 50], 'other')
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        (a, flat, b), (c, _, _) = (session.run([z, u, other]) for _ in range(2))
+    assert abs(a.mean()) < 0.02 and a.std() == pytest.approx(1, rel=0.01)
+    assert (a ** 4).mean() == pytest.approx(3, rel=0.05)
+    assert flat.min() >= 0 and flat.max() < 1 and flat.mean() == pytest.approx(0.5, rel=0.02)
+    for x, y in [(a, b), (a, c)]:
+        assert abs(np.corrcoef(x.ravel(), y.ravel())[0, 1]) < 0.02
+
+
+def test_noise_goes_on_from_its_counter_in_another_session():
+    z = ops.noise([3, 2])
+    counter, = tf.global_variables()
+
+    def draws(n, start=0):
+        with tf.Session() as session:
+            session.run(counter.initializer, {counter.initial_value: start})
+            return [session.run(z) for _ in range(n)]
+    np.testing.assert_array_equal(draws(4)[2:], draws(2, start=2))
+
+
+def test_dropout_keeps_the_mean_and_draws_apart_in_each_application():
+    def net(x):
+        with ops.network('net'):
+            return ops.dropout(x, 0.3, 'dropout')
+    once, twice = net(tf.ones([100, 100])), net(tf.ones([100, 100]))
+    (a, b), _ = evaluate([once, twice])
+    for x in a, b:
+        assert set(np.unique(x)) == {0, np.float32(1 / 0.7)} and x.mean() == pytest.approx(1, abs=0.03)
+    assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.05
+    x = tf.ones([2, 2])
+    assert ops.dropout(x, 0, 'none') is x
+
+
+def test_minimize_moves_its_own_network_and_averages_alone():
+    def net(name, x):
+        with ops.network(name):
+            return ops.batch_norm(ops.dense(x, 3, 'dense'), True, 'norm')
+    x = tf.constant(random(6, 4))
+    loss = tf.reduce_sum(net('d', net('g', x)) ** 3)
+    with tf.name_scope('optimizers'):
+        step = ops.minimize(tf.train.GradientDescentOptimizer(0.1), loss, 'd/')
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        before, _, after = session.run(tf.global_variables()), session.run(step), session.run(tf.global_variables())
+        changed = {v.op.name for v, a, b in zip(tf.global_variables(), before, after, strict=True) if not np.array_equal(a, b)}
+    assert {name.split('/')[0] for name in changed} == {'d'}
+    assert {'d/dense/weights', 'd/norm/moving_mean', 'd/norm/moving_variance'} <= changed

@@ -1,0 +1,80 @@
+"""Pictures by their pixels, read back with the library that wrote them."""
+import files
+import viz
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+
+def test_to_uint8_is_the_inverse_of_the_scaling():
+    values = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(viz.to_uint8(values.astype(np.float32) / 127.5 - 1), values)
+    np.testing.assert_array_equal(viz.to_uint8(np.array([-9, 9])), [0, 255])
+
+
+@pytest.mark.parametrize('count, rows, columns', [(1, 1, 1), (2, 1, 2), (5, 2, 3), (64, 8, 8), (101, 10, 11)])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_grid_holds_every_image_at_its_place(count, rows, columns, channels):
+    images = np.random.default_rng(0).integers(1, 256, [count, 4, 6, channels], np.uint8)
+    picture = viz.grid(images, gap=2, zoom=3).reshape(3 * (6 * rows - 2), 3 * (8 * columns - 2), channels)[::3, ::3]
+    for number, image in enumerate(images):
+        top, left = number // columns * 6, number % columns * 8
+        np.testing.assert_array_equal(picture[top:top + 4, left:left + 6], image)
+    assert picture.astype(int).sum() == images.astype(int).sum()  # and nothing else
+
+
+def test_film_shows_the_pictures_in_order(tmp_path):
+    paths = [tmp_path / f'{n}.png' for n in range(3)]
+    for n, path in enumerate(paths):
+        viz.save(path, np.full([8, 8], 100 * n, np.uint8))
+    viz.film(tmp_path / 'film.gif', paths)
+    frames = iio.imread(tmp_path / 'film.gif')
+    assert [int(frame[..., 0].mean()) for frame in frames] == [0, 100, 200]
+    assert iio.immeta(tmp_path / 'film.gif')['loop'] == 0
+
+
+def test_curves_draw_every_column(tmp_path):
+    (tmp_path / 'scalars.csv').write_text('step,a,b,c\n10,1,2,3\n20,2,3,4\n')
+    viz.curves(tmp_path / 'losses.png', tmp_path / 'scalars.csv')
+    assert iio.imread(tmp_path / 'losses.png').std() > 1
+
+
+def test_running_mean_against_plain_means():
+    column = np.random.default_rng(0).standard_normal(200)
+    plain = [column[max(i - 4, 0):i + 5].mean() for i in range(200)]
+    np.testing.assert_allclose(viz._running_mean(column), plain)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_text('old')
+    with pytest.raises(RuntimeError), files.replacing(path) as temporary:
+        temporary.write_text('half')
+        raise RuntimeError
+    assert path.read_text() == 'old' and list(tmp_path.iterdir()) == [path]
+    with files.replacing(path) as temporary:
+        temporary.write_text('new')
+    assert path.read_text() == 'new' and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    for text in 'old', 'new':
+        with files.replacing(tmp_path / 'model') as temporary:
+            temporary.mkdir()
+            (temporary / text).write_text(text)
+    assert [path.name for path in (tmp_path / 'model').iterdir()] == ['new']
+    assert [path.name for path in tmp_path.iterdir()] == ['model']
+
+
+@pytest.mark.parametrize('error', [files.UserError('no such thing'), PermissionError('no such thing')])
+def test_user_errors_are_one_line_and_status_2(error, capsys):
+    with pytest.raises(SystemExit) as caught, files.one_line_errors():
+        raise error
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == 'error: no such thing\n'
+
+
+def test_other_errors_keep_their_trace():
+    with pytest.raises(ValueError), files.one_line_errors():
+        raise ValueError

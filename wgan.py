@@ -1,0 +1,82 @@
+"""WGAN: Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875.
+
+The discriminator becomes a critic: no sigmoid, no logarithm, its scores are free real numbers. Its weights are clipped
+after every update, so that it stays Lipschitz and the gap between its scores of real and generated pictures estimates,
+up to a factor, the Wasserstein distance between the two distributions: a number that falls as the pictures get better.
+
+    python wgan.py --dataset mnist
+"""
+import data
+import ops
+import run
+
+import tensorflow.compat.v1 as tf
+
+DATASET = 'mnist'        # mnist or fashion_mnist
+STEPS = 2500             # one step is N_CRITIC updates of the critic, then one of the generator
+N_CRITIC = 5             # the critic should be near its best before its gradient is used
+BATCH_SIZE = 64          # the paper's
+Z_DIM = 100              # length of the latent vector z
+WIDTH = 64               # channels of the layer nearest to the pixels; the next has twice as many
+CLIP = 0.01              # every weight of the critic stays in [-CLIP, CLIP]
+OPTIMIZER = 'rmsprop'    # 'rmsprop' or 'sgd': no momentum, because the critic's loss moves under it
+LEARNING_RATE = 2e-4     # the paper's is 5e-5; see the README for what it takes to go faster
+WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
+SEED = 0                 # start of all randomness
+
+
+def generator(z, training):
+    """z [B, Z_DIM] from N(0, 1) -> images [B, 28, 28, 1] in [-1, 1]."""
+    with ops.network('generator', initializer=ops.normal(0.02)):
+        h = ops.dense(z, 7 * 7 * 2 * WIDTH, 'dense1', bias=False)
+        h = tf.reshape(tf.nn.relu(ops.batch_norm(h, training, 'norm1')), [-1, 7, 7, 2 * WIDTH])
+        h = ops.conv_transpose(h, WIDTH, 'deconv1', bias=False)                # [B, 14, 14, WIDTH]
+        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
+        return tf.tanh(ops.conv_transpose(h, 1, 'deconv2'))                    # [B, 28, 28, 1]
+
+
+def critic(x):
+    """x [B, 28, 28, 1] in [-1, 1] -> scores [B, 1], any real numbers."""
+    def clip(variable):
+        return tf.clip_by_value(variable, -CLIP, CLIP)
+
+    with ops.network('critic', initializer=ops.normal(0.02), constraint=clip):  # applied after each update
+        h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                       # [B, 14, 14, WIDTH]
+        h = tf.nn.leaky_relu(ops.conv(h, 2 * WIDTH, 'conv2'))                   # [B, 7, 7, 2 WIDTH]
+        return ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), 1, 'dense1')
+
+
+def optimizer():
+    kind = tf.train.RMSPropOptimizer if OPTIMIZER == 'rmsprop' else tf.train.GradientDescentOptimizer
+    return kind(LEARNING_RATE)
+
+
+def losses(real_scores, fake_scores):
+    """Scores [B, 1] of real and generated pictures -> (c_loss, g_loss, wd); wd is near K W(p_data, p_g) (equation 2)."""
+    wd = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
+    return -wd, -tf.reduce_mean(fake_scores), wd
+
+
+def main():
+    tf.set_random_seed(SEED)
+    images, _ = data.load(DATASET)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        z = ops.noise([BATCH_SIZE, Z_DIM])
+
+    real_scores = critic(x)
+    fake_scores = critic(generator(z, training=True))
+
+    with tf.name_scope('losses'):
+        c_loss, g_loss, wd = losses(real_scores, fake_scores)
+
+    with tf.variable_scope('optimizers'):
+        c_step = ops.minimize(optimizer(), c_loss, 'critic/')
+        g_step = ops.minimize(optimizer(), g_loss, 'generator/')
+
+    run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'g_loss': g_loss}, steps=STEPS,
+              generator=generator, z_dim=Z_DIM, weight_average=WEIGHT_AVERAGE)
+
+
+if __name__ == '__main__':
+    run.main(globals())

@@ -1,0 +1,86 @@
+"""WGAN-GP: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028.
+
+The critic of WGAN, kept Lipschitz in a better way than by clipping its weights: a penalty pulls the length of its
+gradient towards 1 on the lines between real and generated pictures. No batch norm in the critic, because the penalty is
+on the gradient at each picture by itself.
+
+    python wgan_gp.py --dataset mnist
+"""
+import data
+import ops
+import run
+
+import tensorflow.compat.v1 as tf
+
+DATASET = 'mnist'        # mnist or fashion_mnist
+STEPS = 2500             # one step is N_CRITIC updates of the critic, then one of the generator
+N_CRITIC = 5             # the paper's
+BATCH_SIZE = 64          # the paper's
+Z_DIM = 100              # length of the latent vector z
+WIDTH = 64               # channels of the layer nearest to the pixels; the next has twice as many
+PENALTY = 10.0           # lambda, the weight of the gradient penalty
+LEARNING_RATE = 5e-4     # the paper's is 1e-4; higher is faster and as stable here
+BETA1 = 0.0              # Adam's momentum; the paper's
+BETA2 = 0.9              # the paper's
+WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
+SEED = 0                 # start of all randomness
+
+
+def generator(z, training):
+    """z [B, Z_DIM] from N(0, 1) -> images [B, 28, 28, 1] in [-1, 1]."""
+    with ops.network('generator', initializer=ops.normal(0.02)):
+        h = ops.dense(z, 7 * 7 * 2 * WIDTH, 'dense1', bias=False)
+        h = tf.reshape(tf.nn.relu(ops.batch_norm(h, training, 'norm1')), [-1, 7, 7, 2 * WIDTH])
+        h = ops.conv_transpose(h, WIDTH, 'deconv1', bias=False)                # [B, 14, 14, WIDTH]
+        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
+        return tf.tanh(ops.conv_transpose(h, 1, 'deconv2'))                    # [B, 28, 28, 1]
+
+
+def critic(x):
+    """x [B, 28, 28, 1] in [-1, 1] -> scores [B, 1], any real numbers."""
+    with ops.network('critic'):
+        h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                      # [B, 14, 14, WIDTH]
+        h = tf.nn.leaky_relu(ops.conv(h, 2 * WIDTH, 'conv2'))                  # [B, 7, 7, 2 WIDTH]
+        return ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), 1, 'dense1')
+
+
+def gradient_penalty(critic, x, fake, alpha):
+    """E (|grad critic(x_hat)| - 1)^2 with x_hat = x + alpha (fake - x), alpha [B, 1, 1, 1] from U[0, 1) (section 4)."""
+    x_hat = x + alpha * (fake - x)
+    gradient, = tf.gradients(critic(x_hat), x_hat)
+    length = tf.sqrt(tf.reduce_sum(gradient ** 2, axis=[1, 2, 3]) + 1e-12)     # over all pixels; no sqrt at 0
+    return tf.reduce_mean((length - 1) ** 2)
+
+
+def losses(real_scores, fake_scores):
+    """Scores [B, 1] of real and generated pictures -> (c_loss, g_loss, wd); wd estimates the Wasserstein distance."""
+    wd = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
+    return -wd, -tf.reduce_mean(fake_scores), wd
+
+
+def main():
+    tf.set_random_seed(SEED)
+    images, _ = data.load(DATASET)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        z = ops.noise([BATCH_SIZE, Z_DIM])
+        alpha = ops.uniform([BATCH_SIZE, 1, 1, 1], 'alpha')
+
+    fake = generator(z, training=True)
+    real_scores, fake_scores = critic(x), critic(fake)
+
+    with tf.name_scope('losses'):
+        c_loss, g_loss, wd = losses(real_scores, fake_scores)
+        gp = gradient_penalty(critic, x, fake, alpha)
+        c_loss += PENALTY * gp
+
+    with tf.variable_scope('optimizers'):
+        c_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), c_loss, 'critic/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), g_loss, 'generator/')
+
+    run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'gp': gp, 'g_loss': g_loss}, steps=STEPS,
+              generator=generator, z_dim=Z_DIM, weight_average=WEIGHT_AVERAGE)
+
+
+if __name__ == '__main__':
+    run.main(globals())
