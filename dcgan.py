@@ -16,6 +16,7 @@ DATASET = 'mnist'       # mnist or fashion_mnist
 STEPS = 3000            # one step is one update of D, then one of G
 BATCH_SIZE = 64         # small batches: more updates a second, and good digits sooner
 Z_DIM = 100             # length of the latent vector z
+HIDDEN = 1024           # units of the fully connected layer at the far end of each network
 WIDTH = 64              # channels of the layer nearest to the pixels; the next has twice as many
 D_LEARNING_RATE = 2e-4  # the paper's, for Adam
 G_LEARNING_RATE = 1e-3  # five times D's: G keeps up with D, which matters more than anything else here
@@ -27,7 +28,7 @@ SEED = 0                # start of all randomness
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, 28, 28, 1] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        h = ops.dense(z, 1024, 'dense1', bias=False)
+        h = ops.dense(z, HIDDEN, 'dense1', bias=False)
         h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
         h = ops.dense(h, 7 * 7 * 2 * WIDTH, 'dense2', bias=False)
         h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
@@ -43,7 +44,7 @@ def discriminator(x, training):
         h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                     # [B, 14, 14, WIDTH]
         h = ops.conv(h, 2 * WIDTH, 'conv2', bias=False)                       # [B, 7, 7, 2 WIDTH]
         h = tf.nn.leaky_relu(ops.batch_norm(h, training, 'norm1'))
-        h = ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), 1024, 'dense1', bias=False)
+        h = ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), HIDDEN, 'dense1', bias=False)
         h = tf.nn.leaky_relu(ops.batch_norm(h, training, 'norm2'))
         return ops.dense(h, 1, 'dense2')
 

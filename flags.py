@@ -24,8 +24,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def constants(module):
-    """{name: value} of the UPPERCASE names of a module's namespace (a dict)."""
-    return {name: value for name, value in module.items() if name.isupper()}
+    """{name: value} of the UPPERCASE names of a module's namespace (a dict) that hold a number, a text or a tuple."""
+    return {name: value for name, value in module.items() if name.isupper() and isinstance(value, int | float | str | tuple)}
 
 
 def parse(modules, arguments=None):

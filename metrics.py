@@ -32,7 +32,7 @@ RANDOM = 'random-conv-v1 (untrained, seed 0)'   # for data sets without a classi
 NEIGHBOURS = 5      # k of precision, recall, density, coverage
 COPY = 1 / 3        # a sample this much closer to one training picture than to all others is a copy of it
 PAIRS = 64          # pairs of sample and nearest training picture in nearest.png
-BLOCK = 1000        # rows of a distance matrix held at once
+BLOCK = 250         # rows of a distance matrix held at once
 
 AIM = {             # what a good model's number does
     'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
@@ -167,13 +167,17 @@ def kernel_distance(a, b):
     """
     a, b = _checked(a, b, least=2)
 
-    def total(x, y, diagonal=True):
-        every = sum(((x[i:i + BLOCK] @ y.T / x.shape[1] + 1) ** 3).sum() for i in range(0, len(x), BLOCK))
-        return every if diagonal else every - ((np.square(x).sum(1) / x.shape[1] + 1) ** 3).sum()
+    def total(x, y):
+        every = 0
+        for rows in _rows(x):
+            kernel = x[rows] @ y.T / x.shape[1] + 1
+            every += np.vdot(kernel, np.square(kernel))
+        return every
 
-    n, m = len(a), len(b)
-    return float(total(a, a, diagonal=False) / (n * (n - 1)) + total(b, b, diagonal=False) / (m * (m - 1))
-                 - 2 * total(a, b) / (n * m))
+    def others(x):      # the mean over pairs of different samples
+        return (total(x, x) - ((np.square(x).sum(1) / x.shape[1] + 1) ** 3).sum()) / (len(x) * (len(x) - 1))
+
+    return float(others(a) + others(b) - 2 * total(a, b) / (len(a) * len(b)))
 
 
 def classifier_score(p):
@@ -239,7 +243,10 @@ def _rows(x):
 
 
 def _squares(a, b):
-    return np.maximum(np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T), 0)
+    squares = (-2 * a) @ b.T
+    squares += np.square(a).sum(1)[:, None]
+    squares += np.square(b).sum(1)
+    return np.maximum(squares, 0, out=squares)
 
 
 def _checked(a, b, least):
@@ -279,7 +286,8 @@ def nearest(images, train):
 def _two_nearest(images, block):
     lengths, found = np.square(block).sum(1), np.empty([len(images), 2], np.int64)
     for rows in _rows(images):
-        scores = lengths - 2 * (images[rows].astype(np.float32) @ block.T)  # squares less the image's own
+        scores = (-2 * images[rows].astype(np.float32)) @ block.T
+        scores += lengths                       # squared distances, less the image's own squared length
         found[rows, 0] = scores.argmin(1)
         scores[np.arange(len(scores)), found[rows, 0]] = np.inf
         found[rows, 1] = scores.argmin(1)
@@ -321,7 +329,7 @@ def measure(images, dataset, count=10000, pairs=None):
     that look most like copies first.
     Raises UserError for images of the wrong size, or a count that is too small or more than there are.
     """
-    dataset = data.ALIASES.get(dataset.lower(), dataset.lower())
+    dataset = data.NAMES.get(dataset.lower(), dataset)
     if len(images) < count:
         raise files.UserError(f'{len(images)} images, but the count is {count}: use --count {len(images)} or less')
     look = look_through(dataset, images.shape[-1])

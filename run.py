@@ -4,8 +4,6 @@ A script ends in `run.train(...)`; started as a program it calls `run.main(globa
 every script; a script that has one of them too has a default of its own.
 """
 import contextlib
-import csv
-import json
 import math
 import pathlib
 import signal
@@ -15,19 +13,23 @@ import time
 import data
 import files
 import flags
+import metrics
+import runfolder
 import viz
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 import tqdm
-from tensorboard.summary.v1 import text_pb
 
 DATA_DIR = ''            # folder to look for the data set first; the environment variable GAN_DATA_DIR does the same
 RUN_DIR = ''             # folder of the run; by default runs/<script>-<dataset>
 PRECISION = 'auto'       # 'auto', 'float32' or 'mixed': mixed computes in 16 bits; auto does so on a CPU with bfloat16
 LOG_EVERY = 10           # steps between rows of scalars.csv and points in TensorBoard
 SAMPLE_EVERY = 100       # steps between pictures of the same latents
+EVAL_EVERY = 500         # steps between Frechet distances; 0 measures nothing, at the end neither
+EVAL_COUNT = 2000        # samples of a Frechet distance: compare only those of equal counts
 CHECKPOINT_EVERY = 500   # steps between checkpoints; the last three are kept
+GRID = 64                # latents of a picture
 
 
 def main(script):
@@ -55,12 +57,12 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
     settings = {**flags.constants(globals()), **flags.constants(script)}
     settings['PRECISION'] = _precision(settings['PRECISION'])
     folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{_title(settings["DATASET"])}')
-    _claim(folder, pathlib.Path(script['__file__']).name, settings)
-    _print_sizes()
+    runfolder.claim(folder, pathlib.Path(script['__file__']).name, settings)
+    print(_sizes())
 
     step_op, z, images, averages = _sampling(generator, z_dim, weight_average, after=updates[-1])
     story = tf.get_default_graph().as_graph_def()  # what TensorBoard shows: all that is built up to here
-    calls = _fetches([*updates[:-1], step_op], updates, scalars)
+    fetches = _fetches([*updates[:-1], step_op], updates, scalars)
     initial = tf.group([average.assign(source) for average, source in averages])
     finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in tf.global_variables() if v.dtype.is_floating])
     saver = tf.train.Saver(max_to_keep=3, save_relative_paths=True)
@@ -69,53 +71,68 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
     with tf.Session(config=_config(settings['PRECISION'])) as session, _signals() as caught:
         session.run(ready)
         session.run(initial)
-        start = _restore(session, saver, folder / 'checkpoints')
+        start = runfolder.restore(session, saver, folder / 'checkpoints')
         tf.get_default_graph().finalize()
         if start >= steps and (folder / 'samples.gif').exists():
             print(f'finished: {folder} is at step {start}; --steps {2 * start} trains it on')
             return
-        calls = [(session.make_callable(fetches), names) for fetches, names in calls]
-        latents = np.random.default_rng(settings['SEED']).standard_normal([64, z_dim], np.float32)
+        calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
+        draws = np.random.default_rng(settings['SEED']).standard_normal([max(settings['GRID'], settings['EVAL_COUNT']), z_dim], np.float32)
 
-        def sample(step):
-            path = folder / f'samples/step-{step:06d}.png'
-            viz.save(path, viz.grid(viz.to_uint8(session.run(images, {z: latents}))))
-            log.picture(step, path)
+        def sample(count):
+            parts = [session.run(images, {z: draws[i:i + 500][:count - i]}) for i in range(0, count, 500)]
+            return viz.to_uint8(np.concatenate(parts))
+
+        def export(name):
+            _export(generator, z_dim, session.run([average for average, _ in averages]), folder / name)
 
         def save(step):
             if not session.run(finite):
-                raise files.UserError(f'weights are no longer finite at step {step}; {_last_good(folder)}')
+                raise files.UserError(f'weights are no longer finite at step {step}; {runfolder.last_good(folder)}')
             try:
                 saver.save(session, str(folder / f'checkpoints/step-{step:06d}'), write_meta_graph=False)
             except tf.errors.OpError as error:
                 raise files.UserError(f'cannot save step {step}: {error.message.splitlines()[0]}') from None
-            _export(generator, z_dim, session.run([average for average, _ in averages]), folder / 'generator')
+            export('generator')
             log.flush()
 
-        with _Log(folder, list(scalars), start, story, settings) as log:
-            print(f'{"goes on at" if start else "starts at"} step {start} of {steps}; pictures every '
-                  f'{settings["SAMPLE_EVERY"]} steps in {folder / "samples"}', flush=True)
+        def due(constant):
+            return settings[constant] and (step % settings[constant] == 0 or step == steps)
+
+        frechet = f'frechet_{settings["EVAL_COUNT"]}'
+        if settings['EVAL_EVERY']:
+            distance = metrics.watch(settings['DATASET'], settings['EVAL_COUNT'])
+        columns = [*scalars, frechet] if settings['EVAL_EVERY'] else list(scalars)
+        with runfolder.Log(folder, columns, start, story, settings) as log:
+            print(f'{"goes on at" if start else "starts at"} step {start} of {steps}; pictures in {folder / "samples"}', flush=True)
             began = time.monotonic()
+            best = min((row[frechet] for row in log.rows.values() if frechet in row), default=math.inf)
             if start == 0:
-                sample(0)
-            bar = tqdm.tqdm(total=steps, initial=start, unit='step', dynamic_ncols=True, smoothing=0.05,
-                            mininterval=0.2 if sys.stderr.isatty() else 20)
-            with bar:
+                log.picture(0, viz.save(folder / 'samples/step-000000.png', viz.grid(sample(settings['GRID']))))
+            with tqdm.tqdm(total=steps, initial=start, unit='step', dynamic_ncols=True, smoothing=0.05,
+                           mininterval=0.2 if sys.stderr.isatty() else 20) as bar:
                 for step in range(start + 1, steps + 1):
                     values = {}
                     for call, names in calls:
                         values.update(zip(names, call()[1:], strict=True))
                     for name, value in values.items():
                         if not math.isfinite(value):
-                            raise files.UserError(f'{name} is {value} at step {step}; {_last_good(folder)}')
-                    bar.set_postfix({name: f'{values[name]:.3f}' for name in scalars}, refresh=False)
-                    bar.update()
-                    if step % settings['LOG_EVERY'] == 0 or step == steps:
-                        log.scalars(step, [values[name] for name in scalars])
-                    if step % settings['SAMPLE_EVERY'] == 0 or step == steps:
-                        sample(step)
-                    if step % settings['CHECKPOINT_EVERY'] == 0 or step == steps or caught:
+                            raise files.UserError(f'{name} is {value} at step {step}; {runfolder.last_good(folder)}')
+                    if due('EVAL_EVERY'):
+                        values[frechet] = distance(sample(settings['EVAL_COUNT']))
+                        if values[frechet] < best:
+                            best = values[frechet]
+                            export('generator-best')
+                    if due('LOG_EVERY') or frechet in values:
+                        log.scalars(step, {name: float(values[name]) for name in columns if name in values})
+                    if due('SAMPLE_EVERY'):
+                        picture = viz.save(folder / f'samples/step-{step:06d}.png', viz.grid(sample(settings['GRID'])))
+                        log.picture(step, picture)
+                    if due('CHECKPOINT_EVERY') or step == steps or caught:
                         save(step)
+                    shown = {name: f'{values[name]:.3f}' for name in scalars}
+                    bar.set_postfix({**shown, 'FD': f'{best:.3f}'} if best < math.inf else shown, refresh=False)
+                    bar.update()
                     if caught:
                         break
         if caught:
@@ -123,9 +140,11 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
             sys.exit(128 + caught[0])
 
     viz.curves(folder / 'losses.png', folder / 'scalars.csv')
+    print(f'trained to step {steps} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
+    if settings['EVAL_EVERY']:
+        print(metrics.report(folder, settings['DATASET']))
     viz.film(folder / 'samples.gif', sorted((folder / 'samples').glob('step-*.png')))
-    print(f'finished step {steps} in {(time.monotonic() - began) / 60:.1f} minutes; look at {folder}/samples.gif and '
-          f'losses.png, draw more with: python sample.py {folder}')
+    print(f'finished: look at {folder}/samples.gif and losses.png; draw more with: python sample.py {folder}')
 
 
 def _title(dataset):
@@ -152,33 +171,12 @@ def _config(precision):
     return config
 
 
-def _claim(folder, script, settings):
-    """Writes settings.json into a new folder, or makes sure that an old one is of the same script and settings."""
-    path = folder / 'settings.json'
-    if path.exists():
-        try:
-            record = json.loads(path.read_text())
-            before = {'script': record['script'], **record['settings']}
-        except (ValueError, KeyError):
-            raise files.UserError(f'{path} is damaged; delete {folder} or give another --run-dir') from None
-        now = json.loads(json.dumps({'script': script, **settings}))
-        changed = [f'{name} was {before.get(name)!r}, now {now.get(name)!r}' for name in {**before, **now}
-                   if name not in ('STEPS', 'RUN_DIR', 'DATA_DIR') and before.get(name) != now.get(name)]
-        if changed:
-            raise files.UserError(f'{folder} is a run of other settings: {"; ".join(changed)}; give another --run-dir')
-    elif folder.exists() and any(not entry.name.startswith('.') for entry in folder.iterdir()):
-        raise files.UserError(f'{folder} is not the folder of a run and not empty; give another --run-dir')
-    versions = {'tensorflow': tf.version.VERSION, 'numpy': np.__version__, 'python': sys.version.split()[0]}
-    with files.replacing(path) as temporary:
-        temporary.write_text(json.dumps({'script': script, 'settings': settings, 'versions': versions}, indent=1) + '\n')
-
-
-def _print_sizes():
+def _sizes():
     sizes = {}
     for variable in tf.trainable_variables():
         network = variable.name.split('/')[0]
         sizes[network] = sizes.get(network, 0) + math.prod(variable.shape)
-    print(', '.join(f'{network}: {size:,} parameters' for network, size in sizes.items()))
+    return ', '.join(f'{network}: {size:,} parameters' for network, size in sizes.items())
 
 
 def _sampling(generator, z_dim, weight_average, after):
@@ -227,41 +225,6 @@ def _draws(operation):
     return {operation for operation in seen if operation.type == 'AssignAddVariableOp'}
 
 
-def _restore(session, saver, checkpoints):
-    """Restores the newest checkpoint that is whole and returns its step; 0 where there is none."""
-    for litter in checkpoints.glob('*tempstate*'):  # of a write that was killed
-        litter.unlink()
-    paths = sorted(checkpoints.glob('step-*.index'), key=_step)
-    shapes = {variable.op.name: variable.shape.as_list() for variable in tf.global_variables()}
-    for path in reversed(paths):
-        prefix = str(path.with_suffix(''))
-        try:
-            saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
-            if saved != shapes:
-                odd = sorted(name for name in {**saved, **shapes} if saved.get(name) != shapes.get(name))
-                raise files.UserError(f'the networks are not those of {prefix} ({odd[0]} and {len(odd) - 1} more differ): '
-                                      'the script was edited; give another --run-dir')
-            saver.restore(session, prefix)
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
-            print(f'{prefix} is damaged ({str(error).splitlines()[0][:100]}); trying the one before', file=sys.stderr)
-        else:
-            saver.recover_last_checkpoints([str(other.with_suffix('')) for other in paths if _step(other) <= _step(path)])
-            return _step(path)
-    if paths:
-        raise files.UserError(f'every checkpoint in {checkpoints} is damaged; delete {checkpoints.parent} to start again')
-    return 0
-
-
-def _step(path):
-    return int(path.stem.split('-')[1])
-
-
-def _last_good(folder):
-    steps = sorted(map(_step, (folder / 'checkpoints').glob('step-*.index')))
-    good = f'the last good checkpoint is that of step {steps[-1]}' if steps else 'no checkpoint had been written yet'
-    return f'{good} in {folder}; train with lower learning rates in another --run-dir'
-
-
 def _export(generator, z_dim, values, folder):
     """Writes the generator as a SavedModel with one signature: z [N, z_dim] -> images [N, H, W, C] in [-1, 1]."""
     with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
@@ -289,40 +252,3 @@ def _signals():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Log:
-    """scalars.csv and the event file; on opening, what a killed run wrote after step `start` is taken out."""
-
-    def __init__(self, folder, names, start, graph_def, settings):
-        path = folder / 'scalars.csv'
-        rows = list(csv.reader(path.read_text().splitlines())) if path.exists() else []
-        rows = [row for row in rows[1:] if len(row) == len(names) + 1 and int(row[0]) <= start]
-        with files.replacing(path) as temporary, open(temporary, 'w', newline='') as file:
-            csv.writer(file).writerows([['step', *names], *rows])
-        self.file = open(path, 'a', newline='', buffering=1)
-        self.names = names
-        self.events = tf.summary.FileWriter(str(folder))
-        self.events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), start + 1)
-        self.events.add_graph(None, graph_def=graph_def)
-        table = ['| constant | value |', '|---|---|', *(f'| {name} | {value} |' for name, value in settings.items())]
-        self.events.add_summary(text_pb('settings', '\n'.join(table)), start)
-
-    def scalars(self, step, values):
-        csv.writer(self.file).writerow([step, *(f'{value:.6g}' for value in values)])
-        pairs = zip(self.names, values, strict=True)
-        self.events.add_summary(tf.Summary(value=[tf.Summary.Value(tag=n, simple_value=v) for n, v in pairs]), step)
-
-    def picture(self, step, path):
-        image = tf.Summary.Image(encoded_image_string=path.read_bytes())
-        self.events.add_summary(tf.Summary(value=[tf.Summary.Value(tag='samples', image=image)]), step)
-
-    def flush(self):
-        self.events.flush()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.file.close()
-        self.events.close()

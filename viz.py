@@ -30,9 +30,10 @@ def grid(images, columns=None, gap=2, zoom=2):
 
 
 def save(path, picture):
-    """Writes a uint8 picture [h, w] or [h, w, 3] in the format of the path's suffix."""
+    """Writes a uint8 picture [h, w] or [h, w, 3] in the format of the path's suffix; returns the path."""
     with files.replacing(path) as temporary:
         iio.imwrite(temporary, picture)
+    return path
 
 
 def film(path, pictures, milliseconds=150):

