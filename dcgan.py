@@ -13,13 +13,13 @@ import run
 import tensorflow.compat.v1 as tf
 
 DATASET = 'mnist'       # mnist or fashion_mnist
-STEPS = 3000            # one step is one update of D, then one of G
+STEPS = 4000            # one step is one update of D, then one of G
 BATCH_SIZE = 64         # small batches: more updates a second, and good digits sooner
 Z_DIM = 100             # length of the latent vector z
-HIDDEN = 1024           # units of the fully connected layer at the far end of each network
+HIDDEN = 256            # units of the fully connected layer at the far end of each network
 WIDTH = 64              # channels of the layer nearest to the pixels; the next has twice as many
-D_LEARNING_RATE = 2e-4  # the paper's, for Adam
-G_LEARNING_RATE = 1e-3  # five times D's: G keeps up with D, which matters more than anything else here
+D_LEARNING_RATE = 4e-4  # for Adam; twice the paper's
+G_LEARNING_RATE = 2e-3  # five times D's: G keeps up with D, which matters more than anything else here
 BETA1 = 0.5             # Adam's momentum; the paper found 0.9 to oscillate
 WEIGHT_AVERAGE = 0.998  # decay of the averaged generator weights that are sampled; 0 samples the last weights
 SEED = 0                # start of all randomness

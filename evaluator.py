@@ -16,7 +16,7 @@ import files
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-STEPS = {'mnist': 7500, 'fashion_mnist': 15000}     # updates; 7500 are 16 passes over the 60,000 pictures
+STEPS = {'mnist': 7500, 'fashion_mnist': 12000}     # updates; 7500 are 16 passes over the 60,000 pictures
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3    # Adam; rises for WARMUP steps, then falls to zero on a half cosine
 WARMUP = 200

@@ -77,7 +77,8 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
             print(f'finished: {folder} is at step {start}; --steps {2 * start} trains it on')
             return
         calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
-        draws = np.random.default_rng(settings['SEED']).standard_normal([max(settings['GRID'], settings['EVAL_COUNT']), z_dim], np.float32)
+        count = max(settings['GRID'], settings['EVAL_COUNT'])
+        draws = np.random.default_rng(settings['SEED']).standard_normal([count, z_dim], np.float32)
 
         def sample(count):
             parts = [session.run(images, {z: draws[i:i + 500][:count - i]}) for i in range(0, count, 500)]
@@ -104,7 +105,7 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
             distance = metrics.watch(settings['DATASET'], settings['EVAL_COUNT'])
         columns = [*scalars, frechet] if settings['EVAL_EVERY'] else list(scalars)
         with runfolder.Log(folder, columns, start, story, settings) as log:
-            print(f'{"goes on at" if start else "starts at"} step {start} of {steps}; pictures in {folder / "samples"}', flush=True)
+            print(f'{"goes on" if start else "starts"} at step {start} of {steps}; pictures in {folder / "samples"}', flush=True)
             began = time.monotonic()
             best = min((row[frechet] for row in log.rows.values() if frechet in row), default=math.inf)
             if start == 0:

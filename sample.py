@@ -21,14 +21,14 @@ def latents(count, z_dim, seed=0):
     return np.random.default_rng(seed).standard_normal([count, z_dim], np.float32)
 
 
-def load(folder):
+def load(folder, best=False):
     """A run's folder -> (function from z float32 [N, z_dim] to images uint8 [N, H, W, C], z_dim).
 
-    Raises files.UserError where there is no generator.
+    best: the generator that measured best while training, instead of the last. Raises files.UserError if there is none.
     """
-    model = pathlib.Path(folder) / 'generator'
+    model = pathlib.Path(folder) / ('generator-best' if best else 'generator')
     if not model.is_dir():
-        raise files.UserError(f'{folder} holds no generator: give the folder of a run that has saved a checkpoint')
+        raise files.UserError(f'{folder} holds no {model.name}: give the folder of a run that has come to save one')
     session = tf.Session(graph=tf.Graph())
     try:
         signature = tf.saved_model.load(session, ['serve'], str(model)).signature_def['serving_default']
@@ -46,19 +46,19 @@ def load(folder):
     return draw, z_dim
 
 
-def draw(folder, count, seed=0):
+def draw(folder, count, seed=0, best=False):
     """`count` samples of a run, uint8 [count, H, W, C]; a seed's first pictures are the same for every count."""
-    generate, z_dim = load(folder)
+    generate, z_dim = load(folder, best)
     return generate(latents(count, z_dim, seed))
 
 
-def walk(folder, rows=8, columns=10, seed=0):
+def walk(folder, rows=8, columns=10, seed=0, best=False):
     """Walks between `rows` pairs of latents: uint8 [rows * columns, H, W, C], a row of `columns` pictures for each pair.
 
     The way is the great circle (spherical interpolation, White 2016, arXiv:1609.04468): the points between two draws
     of a high-dimensional N(0, 1) keep the length of a draw, which those of a straight line do not.
     """
-    generate, z_dim = load(folder)
+    generate, z_dim = load(folder, best)
     starts, ends = np.split(latents(2 * rows, z_dim, seed), 2)
     t = np.linspace(0, 1, columns, dtype=np.float32)[:, None]
     points = []
@@ -74,6 +74,7 @@ def main(arguments=None):
     parser.add_argument('run', help='folder of a run, for example runs/dcgan-mnist')
     parser.add_argument('--count', type=int, default=64, help='how many pictures [64]')
     parser.add_argument('--seed', type=int, default=0, help='of the latents [0]')
+    parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
     parser.add_argument('--png', help='file of the grid [samples.png in the folder of the run]')
     parser.add_argument('--npz', help='file of the array images, uint8 [N, H, W, C], instead of a grid')
     parser.add_argument('--interpolate', metavar='PNG', help='file of a grid of walks between latents, instead of samples')
@@ -83,14 +84,14 @@ def main(arguments=None):
     with files.one_line_errors():
         if given.interpolate:
             path = given.interpolate
-            viz.save(path, viz.grid(walk(given.run, seed=given.seed), columns=10))
+            viz.save(path, viz.grid(walk(given.run, seed=given.seed, best=given.best), columns=10))
         elif given.npz:
             path = given.npz
             with files.replacing(path) as temporary, open(temporary, 'wb') as file:
-                np.savez_compressed(file, images=draw(given.run, given.count, given.seed))
+                np.savez_compressed(file, images=draw(given.run, given.count, given.seed, given.best))
         else:
             path = given.png or pathlib.Path(given.run) / 'samples.png'
-            viz.save(path, viz.grid(draw(given.run, given.count, given.seed)))
+            viz.save(path, viz.grid(draw(given.run, given.count, given.seed, given.best)))
         print(f'wrote {path}')
 
 

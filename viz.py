@@ -50,13 +50,15 @@ def curves(path, scalars_csv):
 
     with open(scalars_csv, newline='') as file:
         names, *rows = csv.reader(file)
-    values = np.array(rows, float).reshape(-1, len(names)).T
+    values = np.array([[cell or 'nan' for cell in row] for row in rows], float).reshape(-1, len(names)).T
     columns = min(2, len(names) - 1)
     lines = -(-(len(names) - 1) // columns)
     figure = matplotlib.figure.Figure(figsize=(5 * columns, 2.6 * lines), layout='constrained')
     for number, (name, column) in enumerate(zip(names[1:], values[1:], strict=True), 1):
         axes = figure.add_subplot(lines, columns, number, title=name, xlabel='step')
-        seen = np.isfinite(column)
+        seen = np.isfinite(column)  # an empty cell was not measured
+        if seen.any() and column[seen].min() > 0 and column[seen].max() > 30 * column[seen].min():
+            axes.set_yscale('log')
         axes.plot(values[0][seen], column[seen], alpha=0.3)
         axes.plot(values[0][seen], _running_mean(column[seen]), color='C0')
     with files.replacing(path) as temporary:
@@ -64,7 +66,7 @@ def curves(path, scalars_csv):
 
 
 def _running_mean(column):
-    reach = max(1, len(column) // 50)
+    reach = len(column) // 50
     sums = np.concatenate([[0], np.cumsum(column)])
     low, high = np.arange(len(column)) - reach, np.arange(len(column)) + reach + 1
     low, high = np.maximum(low, 0), np.minimum(high, len(column))

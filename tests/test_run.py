@@ -13,6 +13,7 @@ import time
 
 import data
 import files
+import ops
 import run
 import sample
 
@@ -24,7 +25,8 @@ import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
-SMALL = '--width 2 --hidden 32 --batch-size 16 --log-every 5 --sample-every 10 --checkpoint-every 5 --eval-every 0 --steps 40'.split()
+SMALL = ('--width 2 --hidden 32 --batch-size 16 --steps 40 '
+         '--log-every 5 --sample-every 10 --checkpoint-every 5 --eval-every 0').split()
 
 
 def start(folder, *flags, **options):
@@ -75,6 +77,31 @@ def finished(tmp_path_factory):
     return folder, out
 
 
+def test_measured_while_training_the_best_generator_is_kept(tmp_path, monkeypatch):
+    """Killed after the first measurement, the run must end with the same numbers and the same best as without."""
+    monkeypatch.setenv('DRIVE_COUNT', '300')
+    flags = '--eval-every 10 --eval-count 200 --steps 30'.split()
+    status, out, _ = train(tmp_path / 'run', *flags)
+    assert status == 0 and '300 samples: Frechet distance' in out
+    rows = list(csv.DictReader((tmp_path / 'run/scalars.csv').read_text().splitlines()))
+    measured = {int(row['step']): float(row['frechet_200']) for row in rows if row['frechet_200']}
+    assert list(measured) == [10, 20, 30]
+    process = start(tmp_path / 'killed', *flags)
+    wait_for(lambda: list(tmp_path.glob('killed/checkpoints/step-000010.index')), process)
+    process.kill()
+    process.communicate()
+    train(tmp_path / 'killed', *flags)
+    assert_same_run(tmp_path / 'run', tmp_path / 'killed')
+    best = min(measured, key=measured.get)
+    train(tmp_path / 'short', *flags, '--steps', str(best))  # ends at the step that measured best
+    expected = sample.draw(tmp_path / 'short', 5)
+    for name in 'run', 'killed':
+        np.testing.assert_array_equal(sample.draw(tmp_path / name, 5, best=True), expected)
+    result = json.loads((tmp_path / 'run/metrics.json').read_text())
+    assert result['count'] == 300 and result['model']['frechet_distance'] > result['real']['frechet_distance']
+    assert (tmp_path / 'run/nearest.png').exists()
+
+
 def copy(folder, target):
     subprocess.run(['cp', '-r', str(folder), str(target)], check=True)
     return target
@@ -87,7 +114,7 @@ def test_the_folder_of_a_run(finished):
     assert names == {'settings.json', 'checkpoints', events, 'scalars.csv', 'samples', 'samples.gif', 'losses.png', 'generator'}
     assert sorted(path.name for path in folder.glob('samples/*')) == [f'step-{n:06d}.png' for n in (0, 10, 20, 30, 40)]
     assert len(list(folder.glob('checkpoints/*.index'))) == 3
-    assert re.search(r'generator: [\d,]+ parameters, discriminator: [\d,]+ parameters', out) and 'samples' in out
+    assert re.search(r'discriminator: [\d,]+ parameters, generator: [\d,]+ parameters', out) and 'samples' in out
     assert json.loads((folder / 'settings.json').read_text())['settings']['BATCH_SIZE'] == 16
     assert len(iio.imread(folder / 'samples.gif')) == 5
     rows = list(csv.DictReader((folder / 'scalars.csv').read_text().splitlines()))
@@ -218,8 +245,8 @@ def test_damaged_settings(finished, tmp_path):
 
 def test_a_full_disk_while_saving(tmp_path):
     def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))  # below a checkpoint, above all else
-    status, _, error = train(tmp_path / 'run', preexec_fn=limit)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_200_000, 1_200_000))  # below a checkpoint, above all else
+    status, _, error = train(tmp_path / 'run', '--hidden', '256', preexec_fn=limit)
     assert status == 2 and error.startswith('error: cannot save')
     assert not list(tmp_path.glob('run/checkpoints/*.index'))
 
@@ -297,7 +324,7 @@ def test_the_average_follows_its_formula():
 def test_a_scalar_is_fetched_with_the_last_update_that_draws_its_batches():
     with tf.Graph().as_default():
         images, _ = drive.load('')
-        x, z = data.batches(images, 4), tf.reduce_mean(run.data.batches(images[:50], 4))
+        x, z = data.batches(images, 4), tf.reduce_mean(ops.noise([4]))
         d, g = tf.identity(x * z).op, tf.identity(z).op
         scalars = {'of both': tf.reduce_mean(x) + z, 'of z': z * 2, 'of none': tf.constant(1.0)}
         with tf.variable_scope('other'):

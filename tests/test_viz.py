@@ -35,7 +35,7 @@ def test_film_shows_the_pictures_in_order(tmp_path):
 
 
 def test_curves_draw_every_column(tmp_path):
-    (tmp_path / 'scalars.csv').write_text('step,a,b,c\n10,1,2,3\n20,2,3,4\n')
+    (tmp_path / 'scalars.csv').write_text('step,a,b,c\n10,1,2,\n20,2,3,4\n30,3,200,5\n')
     viz.curves(tmp_path / 'losses.png', tmp_path / 'scalars.csv')
     assert iio.imread(tmp_path / 'losses.png').std() > 1
 
