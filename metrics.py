@@ -394,7 +394,7 @@ def watch(dataset, count):
 
 
 def report(folder, dataset, count=10000):
-    """Measures `count` samples of a run, writes metrics.json and nearest.png into its folder, returns a line of them."""
+    """Measures `count` samples of a run, writes metrics.json and nearest.png into its folder, returns a line."""
     with contextlib.redirect_stdout(io.StringIO()):
         count = min(count, len(data.load(dataset, 'test')[0]))
         result = measure(read_images(folder, count, seed=1), dataset, count, folder / 'nearest.png')
