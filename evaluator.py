@@ -8,13 +8,23 @@ thickness, slant and texture in the features: a classifier alone maps all pictur
     python evaluator.py --dataset mnist
 """
 import argparse
+import functools
+import hashlib
 import os
+import pathlib
+import zipfile
 
 import data
 import files
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+EVALUATORS = {      # data set: name of the classifier, sha256 over its arrays
+    'mnist': ('evaluator-mnist-v1', '285d7559d22fdb9c594fddd31cf8d1178bb49480600f03d79cb706f14a62462f'),
+    'fashion_mnist': ('evaluator-fashion_mnist-v1', 'af66b7897520bd85aa36f2d2992eb1a412b92f19c03c918a779d065571d89996'),
+}
+RANDOM = 'random-conv-v1 (untrained, seed 0)'   # for data sets without a classifier
 
 STEPS = {'mnist': 7500, 'fashion_mnist': 12000}     # updates; 7500 are 16 passes over the 60,000 pictures
 BATCH_SIZE = 128
@@ -48,6 +58,104 @@ def evaluator(x, w):
     features = tf.tanh(h)
     return features, tf.matmul(features, w['dense2/w']) + w['dense2/b']
 
+
+# looking through it
+
+def look_through(dataset, channels=1):
+    """Returns `look(images)` for a data set: uint8 [N, H, W, C] -> (features float32 [N, 64], probabilities [N, 10]).
+
+    `mnist` and `fashion_mnist` have a classifier; for all else it is `random_features`, and the probabilities are None.
+    Built once for a process, in a graph and session of its own, whatever graph is the default; a call adds no
+    operation, so a training loop may call it as often as it likes. `look.name` names the network and its version.
+    Raises UserError if the weights are missing or altered, and `look` does for images of the wrong size.
+    """
+    return _look(dataset, 1) if dataset in EVALUATORS else _look(None, channels)
+
+
+def features(images, dataset):
+    """Pictures uint8 [N, 28, 28, 1] -> (features float32 [N, 64] in (-1, 1), class probabilities float32 [N, 10])."""
+    return look_through(dataset, images.shape[-1])(images)
+
+
+def random_features(images):
+    """Pictures uint8 [N, H, W, C] of any size -> features float32 [N, 64] in (-1, 1) of a network that nobody trained.
+
+    Three random convolutions and a random projection of the picture at 32x32, the same for everybody (stateless, seed
+    0). They see coarse shape, colour and contrast, not meaning: good for comparing models on one data set, no more.
+    """
+    return _look(None, images.shape[-1])(images)[0]
+
+
+@functools.lru_cache
+def _look(dataset, channels):
+    graph = tf.Graph()
+    with graph.as_default():
+        shape = [28, 28, 1] if dataset else [None, None, channels]
+        pictures = tf.placeholder(tf.uint8, [None, *shape])
+        x = tf.cast(pictures, tf.float32) / 127.5 - 1
+        if dataset:
+            found, logits = evaluator(x, read_weights(dataset))
+            outputs = [found, tf.nn.softmax(logits)]
+        else:
+            outputs = [_random_network(x), tf.zeros([tf.shape(x)[0], 0])]
+        run = tf.Session(graph=graph).make_callable(outputs, [pictures])
+    name = EVALUATORS[dataset][0] if dataset else RANDOM
+
+    def look(images):
+        if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+            raise files.UserError(f'images must be uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}')
+        if dataset and list(images.shape[1:]) != shape:
+            raise files.UserError(f'images are {size(images.shape[1:])}, but {name} looks at {size(shape)}')
+        chunks = [run(images[i:i + 500]) for i in range(0, len(images), 500)]
+        found, probabilities = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+        return found, probabilities if dataset else None
+
+    look.name, look.graph = name, graph
+    return look
+
+
+def size(shape):
+    """[28, 28, 1] as '28x28x1'."""
+    return 'x'.join(str(n) for n in shape)
+
+
+def _random_network(x):
+    h = tf.image.resize(x, [32, 32], method=tf.image.ResizeMethod.AREA)
+    for layer, width in enumerate([32, 64, 64]):                                # 16x16, 8x8, 4x4
+        h = tf.nn.leaky_relu(tf.nn.conv2d(h, _random_weight([3, 3, h.shape[-1], width], layer), 2, 'SAME'), 0.2)
+    return tf.tanh(tf.matmul(tf.reshape(h, [-1, 4 * 4 * 64]), _random_weight([4 * 4 * 64, 64], 3)) / 2)
+
+
+def _random_weight(shape, layer):
+    return tf.random.stateless_normal(shape, [0, layer], stddev=float(np.prod(shape[:-1])) ** -0.5 * 2 ** 0.5)
+
+
+def read_weights(dataset):
+    """The committed weights {name: float32 array} of a data set's classifier; UserError if missing or altered."""
+    name, expected = EVALUATORS[dataset]
+    path = pathlib.Path(__file__).parent / 'weights' / f'{name}.npz'
+    try:
+        with np.load(path) as archive:
+            weights = {key: archive[key] for key in archive}
+    except FileNotFoundError:
+        raise files.UserError(f'{path} is missing: restore it from the repository') from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        weights = {}
+    if weights_hash(weights) != expected:
+        raise files.UserError(f'{path} is not the {name} that numbers are defined by: restore it from the repository')
+    return {key: value.astype(np.float32) for key, value in weights.items()}
+
+
+def weights_hash(weights):
+    """sha256 over names, types, shapes and bytes of the arrays; the same however the file is compressed."""
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        digest.update(f'{key} {weights[key].dtype} {weights[key].shape} '.encode())
+        digest.update(np.ascontiguousarray(weights[key]).tobytes())
+    return digest.hexdigest()
+
+
+# training it
 
 def decoder(features):
     """Features [N, 64] to pictures [N, 28, 28, 1] in [-1, 1]; needed in training only."""

@@ -10,7 +10,6 @@ classifiers of evaluator.py (weights in `weights/`), so the numbers are not thos
 import argparse
 import contextlib
 import functools
-import hashlib
 import io
 import json
 import pathlib
@@ -23,13 +22,7 @@ import files
 import viz
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
-EVALUATORS = {      # data set: name of the classifier, sha256 over its arrays
-    'mnist': ('evaluator-mnist-v1', '285d7559d22fdb9c594fddd31cf8d1178bb49480600f03d79cb706f14a62462f'),
-    'fashion_mnist': ('evaluator-fashion_mnist-v1', 'af66b7897520bd85aa36f2d2992eb1a412b92f19c03c918a779d065571d89996'),
-}
-RANDOM = 'random-conv-v1 (untrained, seed 0)'   # for data sets without a classifier
 NEIGHBOURS = 5      # k of precision, recall, density, coverage
 COPY = 1 / 3        # a sample this much closer to one training picture than to all others is a copy of it
 PAIRS = 64          # pairs of sample and nearest training picture in nearest.png
@@ -39,101 +32,6 @@ AIM = {             # what a good model's number does
     'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
     'precision': 'high', 'recall': 'high', 'density': 'near 1', 'coverage': 'high',
     'nearest_ratio': 'near 1', 'copied': 'low'}
-
-
-# features
-
-def look_through(dataset, channels=1):
-    """Returns `look(images)` for a data set: uint8 [N, H, W, C] -> (features float32 [N, 64], probabilities [N, 10]).
-
-    `mnist` and `fashion_mnist` have a classifier; for all else it is `random_features`, and the probabilities are None.
-    Built once for a process, in a graph and session of its own, whatever graph is the default; a call adds no
-    operation, so a training loop may call it as often as it likes. `look.name` names the network and its version.
-    Raises UserError if the weights are missing or altered, and `look` does for images of the wrong size.
-    """
-    return _look(dataset, 1) if dataset in EVALUATORS else _look(None, channels)
-
-
-def features(images, dataset):
-    """Pictures uint8 [N, 28, 28, 1] -> (features float32 [N, 64] in (-1, 1), class probabilities float32 [N, 10])."""
-    return look_through(dataset, images.shape[-1])(images)
-
-
-def random_features(images):
-    """Pictures uint8 [N, H, W, C] of any size -> features float32 [N, 64] in (-1, 1) of a network that nobody trained.
-
-    Three random convolutions and a random projection of the picture at 32x32, the same for everybody (stateless, seed
-    0). They see coarse shape, colour and contrast, not meaning: good for comparing models on one data set, no more.
-    """
-    return _look(None, images.shape[-1])(images)[0]
-
-
-@functools.lru_cache
-def _look(dataset, channels):
-    graph = tf.Graph()
-    with graph.as_default():
-        shape = [28, 28, 1] if dataset else [None, None, channels]
-        pictures = tf.placeholder(tf.uint8, [None, *shape])
-        x = tf.cast(pictures, tf.float32) / 127.5 - 1
-        if dataset:
-            found, logits = evaluator.evaluator(x, read_weights(dataset))
-            outputs = [found, tf.nn.softmax(logits)]
-        else:
-            outputs = [_random_network(x), tf.zeros([tf.shape(x)[0], 0])]
-        run = tf.Session(graph=graph).make_callable(outputs, [pictures])
-    name = EVALUATORS[dataset][0] if dataset else RANDOM
-
-    def look(images):
-        if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
-            raise files.UserError(f'images must be uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}')
-        if dataset and list(images.shape[1:]) != shape:
-            raise files.UserError(f'images are {_size(images.shape[1:])}, but {name} looks at {_size(shape)}')
-        chunks = [run(images[i:i + 500]) for i in range(0, len(images), 500)]
-        found, probabilities = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-        return found, probabilities if dataset else None
-
-    look.name, look.graph = name, graph
-    return look
-
-
-def _size(shape):
-    return 'x'.join(str(n) for n in shape)
-
-
-def _random_network(x):
-    h = tf.image.resize(x, [32, 32], method=tf.image.ResizeMethod.AREA)
-    for layer, width in enumerate([32, 64, 64]):                                # 16x16, 8x8, 4x4
-        h = tf.nn.leaky_relu(tf.nn.conv2d(h, _random_weight([3, 3, h.shape[-1], width], layer), 2, 'SAME'), 0.2)
-    return tf.tanh(tf.matmul(tf.reshape(h, [-1, 4 * 4 * 64]), _random_weight([4 * 4 * 64, 64], 3)) / 2)
-
-
-def _random_weight(shape, layer):
-    return tf.random.stateless_normal(shape, [0, layer], stddev=float(np.prod(shape[:-1])) ** -0.5 * 2 ** 0.5)
-
-
-def read_weights(dataset):
-    """The committed weights {name: float32 array} of a data set's classifier; UserError if missing or altered."""
-    name, expected = EVALUATORS[dataset]
-    path = pathlib.Path(__file__).parent / 'weights' / f'{name}.npz'
-    try:
-        with np.load(path) as archive:
-            weights = {key: archive[key] for key in archive}
-    except FileNotFoundError:
-        raise files.UserError(f'{path} is missing: restore it from the repository') from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        weights = {}
-    if weights_hash(weights) != expected:
-        raise files.UserError(f'{path} is not the {name} that numbers are defined by: restore it from the repository')
-    return {key: value.astype(np.float32) for key, value in weights.items()}
-
-
-def weights_hash(weights):
-    """sha256 over names, types, shapes and bytes of the arrays; the same however the file is compressed."""
-    digest = hashlib.sha256()
-    for key in sorted(weights):
-        digest.update(f'{key} {weights[key].dtype} {weights[key].shape} '.encode())
-        digest.update(np.ascontiguousarray(weights[key]).tobytes())
-    return digest.hexdigest()
 
 
 # numbers
@@ -267,8 +165,8 @@ def nearest(images, train):
     Raises UserError if the sizes differ or there are fewer than two training pictures.
     """
     if images.shape[1:] != train.shape[1:] or len(train) < 2:
-        raise files.UserError(f'images are {_size(images.shape[1:])}, the {len(train)} training pictures '
-                              f'{_size(train.shape[1:])}: sizes must be equal, and at least 2 pictures')
+        raise files.UserError(f'images are {evaluator.size(images.shape[1:])}, the {len(train)} training pictures '
+                              f'{evaluator.size(train.shape[1:])}: sizes must be equal, and at least 2 pictures')
     images, train = images.reshape(len(images), -1), train.reshape(len(train), -1)
     found, start = [], 0
     for block in np.array_split(train, -(-len(train) // 10000)):
@@ -333,7 +231,7 @@ def measure(images, dataset, count=10000, pairs=None):
     dataset = data.NAMES.get(dataset.lower(), dataset)
     if len(images) < count:
         raise files.UserError(f'{len(images)} images, but the count is {count}: use --count {len(images)} or less')
-    look = look_through(dataset, images.shape[-1])
+    look = evaluator.look_through(dataset, images.shape[-1])
     found = look(draw(images, max(count, 1)))       # the first to complain about a wrong size
     if count < found[0].shape[1] + 1:
         raise files.UserError(f'a count of {count} is too small for a covariance of {found[0].shape[1]} features: '
@@ -353,7 +251,7 @@ def measure(images, dataset, count=10000, pairs=None):
 @functools.lru_cache(maxsize=1)
 def _yardstick(dataset, count, channels):
     """What does not depend on the model: training pictures, features of the reference, the real row, test distances."""
-    if dataset in EVALUATORS:
+    if dataset in evaluator.EVALUATORS:
         train, test = data.load(dataset, 'train')[0], data.load(dataset, 'test')[0]
     else:
         pictures = data.load(dataset)[0]
@@ -361,7 +259,7 @@ def _yardstick(dataset, count, channels):
     most = min(len(train), len(test))
     if count > most:
         raise files.UserError(f'{dataset} has only {most} pictures to stand for real ones: use --count {most} or less')
-    look = look_through(dataset, channels)
+    look = evaluator.look_through(dataset, channels)
     reference, test = look(draw(train, count))[0], draw(test, count)
     test_distances = nearest(test, train)[0]
     return train, reference, _row(reference, look(test)) | memorisation(test_distances, test_distances), test_distances
@@ -388,7 +286,7 @@ def watch(dataset, count):
         pictures = data.load(dataset)[0]
     if len(pictures) < count:
         raise files.UserError(f'{dataset} has {len(pictures)} pictures: measure with --eval-count {len(pictures)} or less')
-    look = look_through(data.NAMES.get(dataset.lower(), dataset), pictures.shape[-1])
+    look = evaluator.look_through(data.NAMES.get(dataset.lower(), dataset), pictures.shape[-1])
     reference = look(draw(pictures, count))[0]
     return lambda samples: frechet_distance(reference, look(samples)[0])
 
@@ -401,9 +299,9 @@ def report(folder, dataset, count=10000):
     with files.replacing(folder / 'metrics.json') as temporary:
         temporary.write_text(json.dumps(result, indent=1) + '\n')
     model, real = result['model'], result['real']
-    return (f'{count:,} samples: Frechet distance {model["frechet_distance"]:.3f} (real pictures {real["frechet_distance"]:.3f}), '
-            f'precision {model["precision"]:.2f} ({real["precision"]:.2f}), recall {model["recall"]:.2f} ({real["recall"]:.2f}), '
-            f'coverage {model["coverage"]:.2f} ({real["coverage"]:.2f}); all of it in {folder / "metrics.json"}')
+    numbers = ', '.join(f'{name.replace("_", " ")} {model[name]:.3f} ({real[name]:.3f})'
+                        for name in ('frechet_distance', 'precision', 'recall', 'coverage'))
+    return f'{count:,} samples (real pictures): {numbers}; all of it in {folder / "metrics.json"}'
 
 
 # command

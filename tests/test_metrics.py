@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import data
+import evaluator
 import files
 import metrics
 from benchmarks import controls
@@ -136,7 +137,7 @@ def test_features_are_bounded_and_leave_the_default_graph_alone(random):
     with tf.Graph().as_default() as graph:
         tf.constant(1)
         graph.finalize()
-        look = metrics.look_through('mnist')
+        look = evaluator.look_through('mnist')
         found, p = look(images)
         operations = len(look.graph.get_operations())
         again, _ = look(images)
@@ -144,20 +145,20 @@ def test_features_are_bounded_and_leave_the_default_graph_alone(random):
     assert found.shape == (700, 64) and p.shape == (700, 10)
     assert np.abs(found).max() <= 1 and p.sum(1) == pytest.approx(np.ones(700), rel=1e-5)
     assert np.array_equal(found, again) and len(look.graph.get_operations()) == operations
-    assert np.allclose(metrics.features(images[500:], 'mnist')[0], found[500:], atol=1e-5)
+    assert np.allclose(evaluator.features(images[500:], 'mnist')[0], found[500:], atol=1e-5)
 
 
 @pytest.mark.parametrize('shape', [[28, 28, 1], [64, 48, 3], [17, 32, 4]])
 def test_random_features_take_any_size(shape, random):
     images = random.integers(0, 256, [80, *shape], np.uint8)
-    found = metrics.random_features(images)
+    found = evaluator.random_features(images)
     assert found.shape == (80, 64) and np.abs(found).max() < 1 and found.std(0).min() > 0
-    assert 'untrained' in metrics.look_through('pictures', shape[-1]).name
+    assert 'untrained' in evaluator.look_through('pictures', shape[-1]).name
 
 
 def test_random_features_are_the_same_for_everybody():
     ramp = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(1, 32, 32, 3) % 256
-    found = metrics.random_features(ramp.astype(np.uint8))[0, :4]
+    found = evaluator.random_features(ramp.astype(np.uint8))[0, :4]
     assert found == pytest.approx([0.00060, -0.35086, -0.26709, 0.07005], abs=1e-4)
 
 
@@ -166,33 +167,33 @@ def test_images_of_the_wrong_size_or_kind_are_an_error():
                    np.zeros([100, 28, 28, 1], np.float32), np.zeros([0, 28, 28, 1], np.uint8),
                    np.zeros([100, 28, 28], np.uint8)]:
         with pytest.raises(files.UserError, match='images'):
-            metrics.features(images, 'mnist')
+            evaluator.features(images, 'mnist')
 
 
-@pytest.mark.parametrize('dataset', metrics.EVALUATORS)
+@pytest.mark.parametrize('dataset', evaluator.EVALUATORS)
 def test_committed_weights_are_the_ones_the_numbers_are_defined_by(dataset):
-    weights = metrics.read_weights(dataset)
+    weights = evaluator.read_weights(dataset)
     assert sum(value.size for value in weights.values()) < 120_000
-    assert (ROOT / 'weights' / f'{metrics.EVALUATORS[dataset][0]}.npz').stat().st_size < 500_000
+    assert (ROOT / 'weights' / f'{evaluator.EVALUATORS[dataset][0]}.npz').stat().st_size < 500_000
 
 
 def test_altered_damaged_or_missing_weights_are_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics, '__file__', str(tmp_path / 'metrics.py'))
+    monkeypatch.setattr(evaluator, '__file__', str(tmp_path / 'evaluator.py'))
     path = tmp_path / 'weights' / 'evaluator-mnist-v1.npz'
     path.parent.mkdir()
     with pytest.raises(files.UserError, match='missing'):
-        metrics.read_weights('mnist')
+        evaluator.read_weights('mnist')
     shutil.copy(ROOT / 'weights' / path.name, path)
-    metrics.read_weights('mnist')
+    evaluator.read_weights('mnist')
     with np.load(path) as archive:
         weights = dict(archive)
     weights['conv1/b'][0] += 0.001
     np.savez(path, **weights)
     with pytest.raises(files.UserError, match='restore'):
-        metrics.read_weights('mnist')
+        evaluator.read_weights('mnist')
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(files.UserError, match='restore'):
-        metrics.read_weights('mnist')
+        evaluator.read_weights('mnist')
 
 
 # controls: each fault is caught by the number that is meant to catch it
@@ -203,7 +204,7 @@ def faults():
         test, labels = data.load('mnist', 'test')
     except files.UserError as error:
         pytest.skip(str(error))
-    answers = metrics.features(test, 'mnist')[1].argmax(1)
+    answers = evaluator.features(test, 'mnist')[1].argmax(1)
     assert (answers == labels).mean() >= 0.992
     return {name: metrics.measure(images, 'mnist', COUNT) for name, images in controls.controls('mnist', COUNT).items()}
 

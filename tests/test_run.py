@@ -82,7 +82,7 @@ def test_measured_while_training_the_best_generator_is_kept(tmp_path, monkeypatc
     monkeypatch.setenv('DRIVE_COUNT', '300')
     flags = '--eval-every 10 --eval-count 200 --steps 30'.split()
     status, out, _ = train(tmp_path / 'run', *flags)
-    assert status == 0 and '300 samples: Frechet distance' in out
+    assert status == 0 and '300 samples (real pictures): frechet distance' in out
     rows = list(csv.DictReader((tmp_path / 'run/scalars.csv').read_text().splitlines()))
     measured = {int(row['step']): float(row['frechet_200']) for row in rows if row['frechet_200']}
     assert list(measured) == [10, 20, 30]
