@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and the one kind of error that is the user's to mend."""
 import contextlib
+import logging
 import os
 import pathlib
 import shutil
@@ -40,7 +41,11 @@ def _remove(path):
 
 @contextlib.contextmanager
 def one_line_errors():
-    """Turns a UserError or a failing file system into one line on stderr and exit status 2; others keep their trace."""
+    """Turns a UserError or a failing file system into one line on stderr and exit status 2; others keep their trace.
+
+    The notes of TensorFlow's logger, which are not for users, are silenced.
+    """
+    logging.getLogger('tensorflow').setLevel(logging.ERROR)
     try:
         yield
     except (UserError, OSError) as error:

@@ -34,7 +34,6 @@ GRID = 64                # latents of a picture
 
 def main(script):
     """Runs a script (its `globals()`) as a program: constants from flags, main() in a fresh graph, errors in a line."""
-    tf.logging.set_verbosity(tf.logging.ERROR)
     with files.one_line_errors():
         flags.parse([script, globals()])
         data.DATA_DIR = DATA_DIR
