@@ -62,7 +62,7 @@ def error(x, y):
 def pca(train, test, size):
     """Pictures uint8 [N, 28, 28, 1] -> those of `test` from the `size` principal components of `train`, float in [-1, 1]."""
     train, test = (images.reshape(len(images), -1) / np.float32(127.5) - 1 for images in (train, test))
-    model = PCA(size, svd_solver='covariance_eigh').fit(train)
+    model = PCA(min(size, len(train)), svd_solver='covariance_eigh').fit(train)
     return model.inverse_transform(model.transform(test)).reshape(-1, 28, 28, 1)
 
 
