@@ -41,7 +41,7 @@ def film(path, pictures, milliseconds=150):
     frames = np.stack([iio.imread(picture) for picture in pictures])
     durations = [milliseconds] * (len(frames) - 1) + [milliseconds * 10]
     with files.replacing(path) as temporary:
-        iio.imwrite(temporary, frames, duration=durations, loop=0)
+        iio.imwrite(temporary, frames, duration=durations if len(frames) > 1 else durations[0], loop=0)
 
 
 def curves(path, scalars_csv, together=()):
