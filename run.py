@@ -92,7 +92,7 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
             try:
                 saver.save(session, str(folder / f'checkpoints/step-{step:06d}'), write_meta_graph=False)
             except tf.errors.OpError as error:
-                raise files.UserError(f'cannot save step {step}: {error.message.splitlines()[0]}') from None
+                raise files.UserError(f'cannot save step {step}: {runfolder.reason(error)}') from None
             export('generator')
             log.flush()
 
