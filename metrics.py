@@ -286,7 +286,7 @@ def watch(dataset, count):
         pictures = data.load(dataset)[0]
     if len(pictures) < count:
         raise files.UserError(f'{dataset} has {len(pictures)} pictures: measure with --eval-count {len(pictures)} or less')
-    look = evaluator.look_through(data.NAMES.get(dataset.lower(), dataset), pictures.shape[-1])
+    look = evaluator.look_through(dataset, pictures.shape[-1])
     reference = look(draw(pictures, count))[0]
     return lambda samples: frechet_distance(reference, look(samples)[0])
 

@@ -55,7 +55,8 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
     """
     settings = {**flags.constants(globals()), **flags.constants(script)}
     settings['PRECISION'] = _precision(settings['PRECISION'])
-    folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{_title(settings["DATASET"])}')
+    settings['DATASET'] = data.NAMES.get(settings['DATASET'].lower(), settings['DATASET'])
+    folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{settings["DATASET"]}')
     runfolder.claim(folder, pathlib.Path(script['__file__']).name, settings)
     print(_sizes())
 
@@ -142,13 +143,10 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
     viz.curves(folder / 'losses.png', folder / 'scalars.csv')
     print(f'trained to step {steps} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
     if settings['EVAL_EVERY']:
+        print('measuring the samples', flush=True)
         print(metrics.report(folder, settings['DATASET']))
     viz.film(folder / 'samples.gif', sorted((folder / 'samples').glob('step-*.png')))
     print(f'finished: look at {folder}/samples.gif and losses.png; draw more with: python sample.py {folder}')
-
-
-def _title(dataset):
-    return pathlib.Path(dataset).resolve().name if pathlib.Path(dataset).is_dir() else dataset.lower()
 
 
 def _precision(wanted):
