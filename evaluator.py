@@ -7,7 +7,6 @@ thickness, slant and texture in the features: a classifier alone maps all pictur
 
     python evaluator.py --dataset mnist
 """
-import argparse
 import functools
 import hashlib
 import os
@@ -16,6 +15,7 @@ import zipfile
 
 import data
 import files
+import flags
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -242,7 +242,7 @@ def main(dataset):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = flags.Parser(__doc__)
     parser.add_argument('--dataset', choices=list(FLIP), default='mnist')
     with files.one_line_errors():
         main(parser.parse_args().dataset)

@@ -12,24 +12,25 @@ import run
 import tensorflow.compat.v1 as tf
 
 DATASET = 'mnist'          # mnist or fashion_mnist
-STEPS = 12000              # one step is D_STEPS updates of D, then G_STEPS of G
+STEPS = 16000              # one step is D_STEPS updates of D, then G_STEPS of G
 BATCH_SIZE = 64            # pictures in an update
 Z_DIM = 64                 # length of the latent vector z
 G_HIDDEN = (256, 512)      # units of G's hidden layers
 D_HIDDEN = (512, 256)      # units of D's hidden layers
 ACTIVATION = 'leaky_relu'  # 'leaky_relu' or 'relu': of the hidden layers
 BATCH_NORM = True          # in G's hidden layers
-DROPOUT = 0.3              # share of D's hidden units that an update leaves out, as in the paper; 0 keeps all
+DROPOUT = 0.1              # share of D's hidden units that an update leaves out; the paper has it too; 0 keeps all
 LOSS = 'non-saturating'    # 'non-saturating' or 'minimax': G maximizes log D(G(z)), or minimizes log(1 - D(G(z)))
 D_STEPS = 1                # updates of D in a step
 G_STEPS = 1                # updates of G in a step
-D_LEARNING_RATE = 2e-4     # for Adam
-G_LEARNING_RATE = 1e-3     # five times D's, so that G keeps up
+D_LEARNING_RATE = 4e-4     # for Adam
+G_LEARNING_RATE = 2e-3     # five times D's, so that G keeps up
 BETA1 = 0.5                # Adam's momentum
 WEIGHT_AVERAGE = 0.999     # decay of the averaged generator weights that are sampled; 0 samples the last weights
 SEED = 0                   # start of all randomness
 SAMPLE_EVERY = 500         # steps between pictures: they are fast
 CHECKPOINT_EVERY = 2000    # steps between checkpoints
+EVAL_EVERY = 2000          # steps between Frechet distances
 
 
 def activation(h):

@@ -7,7 +7,6 @@ A number means something only beside the same number for real pictures, at the s
 the row `real` is the test set measured against the training set exactly as the model is. The features come from the
 classifiers of evaluator.py (weights in `weights/`), so the numbers are not those of an Inception network.
 """
-import argparse
 import contextlib
 import functools
 import io
@@ -19,6 +18,7 @@ import zipfile
 import data
 import evaluator
 import files
+import flags
 import viz
 
 import numpy as np
@@ -286,7 +286,7 @@ def watch(dataset, count):
         pictures = data.load(dataset)[0]
     if len(pictures) < count:
         raise files.UserError(f'{dataset} has {len(pictures)} pictures: measure with --eval-count {len(pictures)} or less')
-    look = evaluator.look_through(data.NAMES.get(dataset.lower(), dataset), pictures.shape[-1])
+    look = evaluator.look_through(dataset, pictures.shape[-1])
     reference = look(draw(pictures, count))[0]
     return lambda samples: frechet_distance(reference, look(samples)[0])
 
@@ -321,12 +321,12 @@ def table(result):
     return '\n'.join(lines)
 
 
-def read_images(path, count, seed):
+def read_images(path, count, seed, best=False):
     """Images uint8 [N, H, W, C]: the array `images` of an .npz, or `count` samples of a run folder; UserError if bad."""
     if path.is_dir():
         read_settings(path)
         import sample  # only a run folder needs it
-        return sample.draw(path, count, seed=seed)
+        return sample.draw(path, count, seed, best)
     try:
         with np.load(path, allow_pickle=False) as archive:
             return archive['images']
@@ -347,11 +347,12 @@ def read_settings(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = flags.Parser(__doc__)
     parser.add_argument('path', type=pathlib.Path, help='run folder, or .npz with uint8 images [N, H, W, C]')
     parser.add_argument('--dataset', help="mnist or fashion; the run's own if not given")
     parser.add_argument('--count', type=int, default=10000, help='samples, and real pictures (default 10000)')
     parser.add_argument('--seed', type=int, default=0, help='of the samples drawn from a run (default 0)')
+    parser.add_argument('--best', action='store_true', help='of a run: the generator that measured best, not the last')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     args = parser.parse_args()
     with contextlib.redirect_stdout(sys.stderr):    # what others have to say; the result alone goes to stdout
@@ -359,7 +360,7 @@ def main():
             raise files.UserError(f'{args.path} does not say which data set it imitates: add --dataset')
         dataset = args.dataset or read_settings(args.path).get('DATASET', 'mnist')
         folder = args.path if args.path.is_dir() else args.path.parent
-        result = measure(read_images(args.path, args.count, args.seed), dataset, args.count, folder / 'nearest.png')
+        result = measure(read_images(args.path, args.count, args.seed, args.best), dataset, args.count, folder / 'nearest.png')
     print(json.dumps(result, indent=2) if args.json else table(result))
 
 

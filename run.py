@@ -61,7 +61,8 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     """
     settings = {**flags.constants(globals()), **flags.constants(script)}
     settings['PRECISION'] = _precision(settings['PRECISION'])
-    folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{_title(settings["DATASET"])}')
+    settings['DATASET'] = data.NAMES.get(settings['DATASET'].lower(), settings['DATASET'])
+    folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{settings["DATASET"]}')
     runfolder.claim(folder, pathlib.Path(script['__file__']).name, settings)
     print(_sizes())
 
@@ -106,7 +107,7 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
             try:
                 saver.save(session, str(folder / f'checkpoints/step-{step:06d}'), write_meta_graph=False)
             except tf.errors.OpError as error:
-                raise files.UserError(f'cannot save step {step}: {error.message.splitlines()[0]}') from None
+                raise files.UserError(f'cannot save step {step}: {runfolder.reason(error)}') from None
             for name in networks:
                 export(name, folder / name)
             log.flush()
@@ -161,15 +162,12 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     viz.curves(folder / 'losses.png', folder / 'scalars.csv', together=list(measured))
     print(f'trained to step {steps} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
     if frechet in columns:
+        print('measuring the samples', flush=True)
         print(metrics.report(folder, settings['DATASET']))
     viz.film(folder / 'samples.gif', sorted((folder / 'samples').glob('step-*.png')))
     more = f'; draw more with: python sample.py {folder}' if generator else ''
     print(f'finished: look at {folder}/samples.gif and losses.png{more}')
     return folder, result
-
-
-def _title(dataset):
-    return pathlib.Path(dataset).resolve().name if pathlib.Path(dataset).is_dir() else dataset.lower()
 
 
 def _precision(wanted):

@@ -57,7 +57,7 @@ def restore(session, saver, checkpoints):
                                       'the script was edited; give another --run-dir')
             saver.restore(session, prefix)
         except (tf.errors.OpError, ValueError, RuntimeError) as error:
-            print(f'{prefix} is damaged ({str(error).splitlines()[0][:100]}); trying the one before', file=sys.stderr)
+            print(f'{prefix} is damaged ({reason(error)}); trying the one before', file=sys.stderr)
         else:
             older = [str(other.with_suffix('')) for other in paths if step_of(other) <= step_of(path)]
             saver.recover_last_checkpoints(older)
@@ -106,6 +106,12 @@ def network(folder, name):
 def step_of(path):
     """The number in the name of a checkpoint or picture: 500 for step-000500.index."""
     return int(path.stem.split('-')[1])
+
+
+def reason(error):
+    """The line of a TensorFlow error that says what happened, without where in the graph."""
+    text = getattr(error, 'message', str(error))
+    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith('[[')][-1].strip()
 
 
 def last_good(folder):
