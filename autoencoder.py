@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 from sklearn.decomposition import PCA
 
 DATASET = 'mnist'         # mnist or fashion_mnist
-STEPS = 10000             # one step is one update of both networks
+STEPS = 5000              # one step is one update of both networks
 BATCH_SIZE = 128          # pictures in an update
 CODE_SIZE = 32            # numbers in a code; a picture has 784
 HIDDEN = (512, 256)       # units of the encoder's hidden layers; the decoder has the same ones backwards

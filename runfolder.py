@@ -90,7 +90,7 @@ def network(folder, name):
     try:
         signature = tf.saved_model.load(session, ['serve'], str(model)).signature_def['serving_default']
     except (OSError, RuntimeError, tf.errors.OpError) as error:
-        raise files.UserError(f'{model} is damaged ({str(error).splitlines()[0][:100]}); train on to renew it') from None
+        raise files.UserError(f'{model} is damaged ({reason(error)}); train on to renew it') from None
     (takes,), (gives,) = signature.inputs.values(), signature.outputs.values()
     shape = [dim.size for dim in takes.tensor_shape.dim[1:]]
 

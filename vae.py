@@ -19,14 +19,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 DATASET = 'mnist'         # mnist or fashion_mnist
-STEPS = 50000             # one step is one update of both networks
+STEPS = 36000             # one step is one update of both networks
 BATCH_SIZE = 128          # pictures in an update
 Z_DIM = 20                # length of the code z; with 2 the run ends with a picture of the whole manifold
 HIDDEN = (512, 512)       # units of the encoder's hidden layers; the decoder has the same ones backwards
 LEARNING_RATE = 1e-3      # for Adam
-WEIGHT_AVERAGE = 0.9995   # decay of the averaged weights that are measured and sampled; worth about 2 nats
+WEIGHT_AVERAGE = 0.9995   # decay of the averaged weights that are measured and sampled
 SEED = 0                  # start of all randomness
-PRECISION = 'float32'     # 'auto', 'float32' or 'mixed': nats need their digits
 SAMPLE_EVERY = 1000       # steps between pictures of the same latents
 EVAL_EVERY = 5000         # steps between ELBOs of the test set and Frechet distances
 CHECKPOINT_EVERY = 5000   # steps between checkpoints
