@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 DATASET = 'mnist'         # mnist or fashion_mnist
-STEPS = 36000             # one step is one update of both networks
+STEPS = 20000             # one step is one update of both networks
 BATCH_SIZE = 128          # pictures in an update
 Z_DIM = 20                # length of the code z; with 2 the run ends with a picture of the whole manifold
 HIDDEN = (512, 512)       # units of the encoder's hidden layers; the decoder has the same ones backwards
