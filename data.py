@@ -25,6 +25,11 @@ def load(name, split='train'):
     return mnist.load(NAMES[name.lower()], split, DATA_DIR or os.environ.get('GAN_DATA_DIR', ''))
 
 
+def stored(images):
+    """The whole of `images` uint8 [N, H, W, C] as float32 in [-1, 1], from a local variable that no checkpoint holds."""
+    return _scaled(_store(images))
+
+
 def batches(images, batch_size):
     """Returns x float32 [batch_size, H, W, C] in [-1, 1], the next batch in every session call that reads it.
 
@@ -38,10 +43,7 @@ def batches(images, batch_size):
         raise UserError(f'BATCH_SIZE is {batch_size}, but must be from 1 to the number of images, {n:,}')
     if n > 2**16 and math.log(n - 1, 4).is_integer():  # RandomIndexShuffle: ceil(log2(n - 1)) bits are one too few
         raise UserError(f'{n:,} images are one too many to be shuffled: leave one out')
-    read = tf.numpy_function(lambda: images, [], tf.uint8, name='read')
-    read.set_shape(images.shape)
-    store = tf.get_variable('images', initializer=read, trainable=False, use_resource=True,
-                            collections=[tf.GraphKeys.LOCAL_VARIABLES])
+    store = _store(images)
     position = tf.get_variable('position', shape=[], dtype=tf.int64, initializer=tf.zeros_initializer(),
                                trainable=False, use_resource=True)
     start = tf.assign_add(position, batch_size) - batch_size
@@ -53,4 +55,15 @@ def batches(images, batch_size):
                      for e in (epoch[0], epoch[0] + 1)])  # [2, 3]: B <= N, so a batch sees two epochs at most
     index = tf.raw_ops.RandomIndexShuffle(  # fewer than 10 rounds leave orders correlated
         index=offset, seed=tf.gather(keys, epoch - epoch[0]), max_index=tf.constant(n - 1, tf.int64), rounds=12)
-    return tf.cast(tf.gather(store, index), tf.float32) / 127.5 - 1.0
+    return _scaled(tf.gather(store, index))
+
+
+def _store(images):
+    read = tf.numpy_function(lambda: images, [], tf.uint8, name='read')
+    read.set_shape(images.shape)
+    return tf.get_variable('images', initializer=read, trainable=False, use_resource=True,
+                           collections=[tf.GraphKeys.LOCAL_VARIABLES])
+
+
+def _scaled(pixels):
+    return tf.cast(pixels, tf.float32) / 127.5 - 1.0

@@ -5,6 +5,7 @@ checkpoints keep: a run that is stopped and started again draws what it would ha
 Images are NHWC. Variables are named by the scopes around them, so `generator/` and `discriminator/` partition them.
 """
 import contextlib
+import math
 import zlib
 
 import tensorflow.compat.v1 as tf
@@ -73,6 +74,30 @@ def conv_transpose(x, filters, name, size=4, stride=2, padding='SAME', bias=True
         shape = [x.shape[0] or tf.shape(x)[0], x.shape[1] * stride + extra, x.shape[2] * stride + extra, filters]
         y = tf.nn.conv2d_transpose(x, kernel, shape, strides=stride, padding=padding)
         return _add_bias(y) if bias else y
+
+
+def max_pool(x, size=2):
+    """x [B, h, w, c] -> (maxima [B, h / size, w / size, c], where in each picture they were, for `unpool`)."""
+    assert x.shape[1] % size == x.shape[2] % size == 0, f'{x.shape} cannot be cut into squares of {size}'
+    window = [1, size, size, 1]
+    return tf.nn.max_pool_with_argmax(x, window, window, 'VALID')
+
+
+def unpool(x, size=2, switches=None):
+    """x [B, h, w, c] -> [B, h size, w size, c]: each number fills its square, or stands alone in it on 0.
+
+    switches: the second result of a `max_pool` of this shape: each number goes back to where the maximum was
+    (Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1).
+    """
+    def repeated(y):
+        return tf.repeat(tf.repeat(y, size, axis=1), size, axis=2)
+
+    filled = repeated(x)
+    if switches is None:
+        return filled
+    shape = [1, x.shape[1] * size, x.shape[2] * size, x.shape[3]]
+    here = tf.reshape(tf.range(math.prod(shape), dtype=tf.int64), shape)
+    return tf.where(tf.equal(repeated(switches), here), filled, tf.zeros_like(filled))
 
 
 def batch_norm(x, training, name, decay=0.9, epsilon=1e-5):

@@ -41,7 +41,8 @@ def main(script):
             script['main']()
 
 
-def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0):
+def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=None, encoder=None, measures=dict,
+          weight_average=0):
     """Trains until step `steps`, on from the last checkpoint of the same run if there is one, and fills the run's folder.
 
     script: the script's `globals()`; its constants are the settings of the run.
@@ -49,8 +50,13 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
     scalars: {name: scalar tensor} to report. Each is fetched along with the last update that draws all the random
         batches it depends on, so that a report draws nothing and costs next to nothing.
     generator: function (z [N, z_dim], training) -> images [N, H, W, C] in [-1, 1], for z from N(0, 1).
-    weight_average: decay of the average of the generator's variables, which is what gets sampled and exported. It grows
-        with the step t, min(weight_average, (1 + t) / (10 + t)), so that the first pictures do not lag.
+    pictures: where there is no generator, function () -> images [rows, columns, H, W, C] in [-1, 1] to draw instead.
+    encoder: function (images [N, H, W, C], training) -> codes [N, K], to be exported.
+    measures: function () -> {name: scalar tensor} that depends on no random batch, to report every EVAL_EVERY steps.
+    weight_average: decay of the average of the variables, on which these four functions are applied for what gets
+        drawn, measured and exported. It grows with the step t, min(weight_average, (1 + t) / (10 + t)), so that the
+        first pictures do not lag.
+    Returns (folder, {name of a measure: its value at the end}).
     Raises files.UserError for a folder that is not of this run, damaged checkpoints and values that are not finite.
     """
     settings = {**flags.constants(globals()), **flags.constants(script)}
@@ -60,7 +66,8 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
     runfolder.claim(folder, pathlib.Path(script['__file__']).name, settings)
     print(_sizes())
 
-    step_op, z, images, averages = _sampling(generator, z_dim, weight_average, after=updates[-1])
+    step_op, z, images, averages, measured = _sampling(generator, z_dim, weight_average, updates[-1], pictures, encoder, measures)
+    networks = {'generator': (generator, 'z', [z_dim], 'images'), 'encoder': (encoder, 'images', images.shape[-3:], 'codes')}
     story = tf.get_default_graph().as_graph_def()  # what TensorBoard shows: all that is built up to here
     fetches = _fetches([*updates[:-1], step_op], updates, scalars)
     initial = tf.group([average.assign(source) for average, source in averages])
@@ -75,7 +82,7 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
         tf.get_default_graph().finalize()
         if start >= steps and (folder / 'samples.gif').exists():
             print(f'finished: {folder} is at step {start}; --steps {2 * start} trains it on')
-            return
+            return folder, session.run(measured)
         calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
         count = max(settings['GRID'], settings['EVAL_COUNT'])
         draws = np.random.default_rng(settings['SEED']).standard_normal([count, z_dim], np.float32)
@@ -84,8 +91,15 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
             parts = [session.run(images, {z: draws[i:i + 500][:count - i]}) for i in range(0, count, 500)]
             return viz.to_uint8(np.concatenate(parts))
 
-        def export(name):
-            _export(generator, z_dim, session.run([average for average, _ in averages]), folder / name)
+        def picture(step):
+            shown = sample(settings['GRID']) if generator else viz.to_uint8(session.run(images))
+            grid = viz.grid(shown.reshape(-1, *shown.shape[-3:]), columns=None if generator else shown.shape[1])
+            log.picture(step, viz.save(folder / f'samples/step-{step:06d}.png', grid))
+
+        def export(name, folder):
+            if networks[name][0]:
+                values = session.run({source.op.name: average for average, source in averages})
+                runfolder.export(folder, *networks[name], values)
 
         def save(step):
             if not session.run(finite):
@@ -94,22 +108,25 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
                 saver.save(session, str(folder / f'checkpoints/step-{step:06d}'), write_meta_graph=False)
             except tf.errors.OpError as error:
                 raise files.UserError(f'cannot save step {step}: {runfolder.reason(error)}') from None
-            export('generator')
+            for name in networks:
+                export(name, folder / name)
             log.flush()
 
         def due(constant):
             return settings[constant] and (step % settings[constant] == 0 or step == steps)
 
         frechet = f'frechet_{settings["EVAL_COUNT"]}'
+        columns = list(scalars)
         if settings['EVAL_EVERY']:
+            columns += [*measured, frechet] if generator else measured
+        if frechet in columns:
             distance = metrics.watch(settings['DATASET'], settings['EVAL_COUNT'])
-        columns = [*scalars, frechet] if settings['EVAL_EVERY'] else list(scalars)
         with runfolder.Log(folder, columns, start, story, settings) as log:
             print(f'{"goes on" if start else "starts"} at step {start} of {steps}; pictures in {folder / "samples"}', flush=True)
             began = time.monotonic()
             best = min((row[frechet] for row in log.rows.values() if frechet in row), default=math.inf)
             if start == 0:
-                log.picture(0, viz.save(folder / 'samples/step-000000.png', viz.grid(sample(settings['GRID']))))
+                picture(0)
             with tqdm.tqdm(total=steps, initial=start, unit='step', dynamic_ncols=True, smoothing=0.05,
                            mininterval=0.2 if sys.stderr.isatty() else 20) as bar:
                 for step in range(start + 1, steps + 1):
@@ -120,15 +137,16 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
                         if not math.isfinite(value):
                             raise files.UserError(f'{name} is {value} at step {step}; {runfolder.last_good(folder)}')
                     if due('EVAL_EVERY'):
+                        values.update(session.run(measured))
+                    if due('EVAL_EVERY') and generator:
                         values[frechet] = distance(sample(settings['EVAL_COUNT']))
                         if values[frechet] < best:
                             best = values[frechet]
-                            export('generator-best')
-                    if due('LOG_EVERY') or frechet in values:
+                            export('generator', folder / 'generator-best')
+                    if due('LOG_EVERY') or len(values) > len(scalars):
                         log.scalars(step, {name: float(values[name]) for name in columns if name in values})
                     if due('SAMPLE_EVERY'):
-                        picture = viz.save(folder / f'samples/step-{step:06d}.png', viz.grid(sample(settings['GRID'])))
-                        log.picture(step, picture)
+                        picture(step)
                     if due('CHECKPOINT_EVERY') or step == steps or caught:
                         save(step)
                     shown = {name: f'{values[name]:.3f}' for name in scalars}
@@ -139,14 +157,17 @@ def train(script, *, updates, scalars, generator, z_dim, steps, weight_average=0
         if caught:
             print(f'stopped and saved at step {step} of {steps}; the same command goes on from there', flush=True)
             sys.exit(128 + caught[0])
+        result = session.run(measured)
 
-    viz.curves(folder / 'losses.png', folder / 'scalars.csv')
+    viz.curves(folder / 'losses.png', folder / 'scalars.csv', together=list(measured))
     print(f'trained to step {steps} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
-    if settings['EVAL_EVERY']:
+    if frechet in columns:
         print('measuring the samples', flush=True)
         print(metrics.report(folder, settings['DATASET']))
     viz.film(folder / 'samples.gif', sorted((folder / 'samples').glob('step-*.png')))
-    print(f'finished: look at {folder}/samples.gif and losses.png; draw more with: python sample.py {folder}')
+    more = f'; draw more with: python sample.py {folder}' if generator else ''
+    print(f'finished: look at {folder}/samples.gif and losses.png{more}')
+    return folder, result
 
 
 def _precision(wanted):
@@ -177,14 +198,17 @@ def _sizes():
     return ', '.join(f'{network}: {size:,} parameters' for network, size in sizes.items())
 
 
-def _sampling(generator, z_dim, weight_average, after):
-    """The averaged generator, in the scope 'sampling': (update that follows `after`, z, images, [(average, source)])."""
+def _sampling(generator, z_dim, weight_average, after, pictures=None, encoder=None, measures=dict):
+    """Averaged networks, in the scope 'sampling': (update to follow `after`, z, images, [(average, source)], measured)."""
     def untrainable(getter, *args, **options):
         return getter(*args, **{**options, 'trainable': False})
 
     with tf.variable_scope('sampling', custom_getter=untrainable):
         z = tf.placeholder(tf.float32, [None, z_dim], 'z')
-        images = tf.identity(generator(z, training=False), 'images')
+        images = tf.identity(generator(z, training=False) if generator else pictures(), 'images')
+        if encoder:
+            encoder(tf.reshape(images, [-1, *images.shape[-3:]]), training=False)
+        measured = measures()
         sources = {variable.op.name: variable for variable in tf.global_variables()}
         averages = [(variable, sources[name.removeprefix('sampling/')])
                     for name, variable in sources.items() if name.startswith('sampling/')]
@@ -196,7 +220,7 @@ def _sampling(generator, z_dim, weight_average, after):
                 var=average.handle, alpha=1 - decay, delta=average.read_value() - source.read_value())
                 for average, source in averages]
             with tf.control_dependencies(moves):
-                return step.assign_add(1).op, z, images, averages
+                return step.assign_add(1).op, z, images, averages, measured
 
 
 def _fetches(operations, updates, scalars):
@@ -221,17 +245,6 @@ def _draws(operation):
             seen.add(operation)
             todo += [tensor.op for tensor in operation.inputs] + operation.control_inputs
     return {operation for operation in seen if operation.type == 'AssignAddVariableOp'}
-
-
-def _export(generator, z_dim, values, folder):
-    """Writes the generator as a SavedModel with one signature: z [N, z_dim] -> images [N, H, W, C] in [-1, 1]."""
-    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
-        z = tf.placeholder(tf.float32, [None, z_dim], 'z')
-        images = generator(z, training=False)
-        variables = tf.global_variables()
-        session.run([v.initializer for v in variables], {v.initial_value: a for v, a in zip(variables, values, strict=True)})
-        with files.replacing(folder) as temporary:
-            tf.saved_model.simple_save(session, str(temporary), {'z': z}, {'images': images})
 
 
 @contextlib.contextmanager

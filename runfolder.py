@@ -1,6 +1,7 @@
 """The folder of a run: its settings, checkpoints, scalars.csv and TensorBoard events, and what a killed run left there."""
 import csv
 import json
+import pathlib
 import sys
 
 import files
@@ -10,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from tensorboard.summary.v1 import text_pb
 
 FREE = ('STEPS', 'RUN_DIR', 'DATA_DIR')  # settings that may change when a run goes on
+BATCH = 64  # inputs in a session call, always: an output does not depend on how many there are
 
 
 def claim(folder, script, settings):
@@ -63,6 +65,42 @@ def restore(session, saver, checkpoints):
     if paths:
         raise files.UserError(f'every checkpoint in {checkpoints} is damaged; delete {checkpoints.parent} to start again')
     return 0
+
+
+def export(folder, network, takes, shape, gives, values):
+    """Writes a network as a SavedModel with one signature, `takes` [N, *shape] -> `gives`; values: {variable's name: array}."""
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
+        x = tf.placeholder(tf.float32, [None, *shape], takes)
+        y = network(x, training=False)
+        variables = tf.global_variables()
+        session.run([v.initializer for v in variables], {v.initial_value: values[v.op.name] for v in variables})
+        with files.replacing(folder) as temporary:
+            tf.saved_model.simple_save(session, str(temporary), {takes: x}, {gives: y})
+
+
+def network(folder, name):
+    """The network `name` that the run in `folder` has saved: (function from array [N, ...] to array [N, ...], input shape).
+
+    Raises files.UserError if there is none.
+    """
+    model = pathlib.Path(folder) / name
+    if not model.is_dir():
+        raise files.UserError(f'{folder} holds no {name}: give the folder of a run that has come to save one')
+    session = tf.Session(graph=tf.Graph())
+    try:
+        signature = tf.saved_model.load(session, ['serve'], str(model)).signature_def['serving_default']
+    except (OSError, RuntimeError, tf.errors.OpError) as error:
+        raise files.UserError(f'{model} is damaged ({reason(error)}); train on to renew it') from None
+    (takes,), (gives,) = signature.inputs.values(), signature.outputs.values()
+    shape = [dim.size for dim in takes.tensor_shape.dim[1:]]
+
+    def apply(x):
+        padded = np.zeros([-(-len(x) // BATCH) * BATCH, *shape], np.float32)
+        padded[:len(x)] = x
+        parts = [session.run(gives.name, {takes.name: padded[i:i + BATCH]}) for i in range(0, len(padded), BATCH)]
+        return np.concatenate(parts)[:len(x)]
+
+    return apply, shape
 
 
 def step_of(path):

@@ -8,12 +8,10 @@ import pathlib
 
 import files
 import flags
+import runfolder
 import viz
 
 import numpy as np
-import tensorflow.compat.v1 as tf
-
-BATCH = 64  # latents in a session call, always: a picture does not depend on how many are drawn
 
 
 def latents(count, z_dim, seed=0):
@@ -26,24 +24,8 @@ def load(folder, best=False):
 
     best: the generator that measured best while training, instead of the last. Raises files.UserError if there is none.
     """
-    model = pathlib.Path(folder) / ('generator-best' if best else 'generator')
-    if not model.is_dir():
-        raise files.UserError(f'{folder} holds no {model.name}: give the folder of a run that has come to save one')
-    session = tf.Session(graph=tf.Graph())
-    try:
-        signature = tf.saved_model.load(session, ['serve'], str(model)).signature_def['serving_default']
-    except (OSError, RuntimeError, tf.errors.OpError) as error:
-        raise files.UserError(f'{model} is damaged ({str(error).splitlines()[0][:100]}); train on to renew it') from None
-    z, images = signature.inputs['z'], signature.outputs['images'].name
-    z_dim = z.tensor_shape.dim[1].size
-
-    def draw(points):
-        padded = np.zeros([-(-len(points) // BATCH) * BATCH, z_dim], np.float32)
-        padded[:len(points)] = points
-        pictures = [viz.to_uint8(session.run(images, {z.name: padded[i:i + BATCH]})) for i in range(0, len(padded), BATCH)]
-        return np.concatenate(pictures)[:len(points)]
-
-    return draw, z_dim
+    generate, (z_dim,) = runfolder.network(folder, 'generator-best' if best else 'generator')
+    return lambda points: viz.to_uint8(generate(points)), z_dim
 
 
 def draw(folder, count, seed=0, best=False):

@@ -41,28 +41,64 @@ def film(path, pictures, milliseconds=150):
     frames = np.stack([iio.imread(picture) for picture in pictures])
     durations = [milliseconds] * (len(frames) - 1) + [milliseconds * 10]
     with files.replacing(path) as temporary:
-        iio.imwrite(temporary, frames, duration=durations, loop=0)
+        iio.imwrite(temporary, frames, duration=durations if len(frames) > 1 else durations[0], loop=0)
 
 
-def curves(path, scalars_csv):
-    """Draws every column of `scalars_csv` over its column `step`: values faint, their running mean on top."""
+def curves(path, scalars_csv, together=()):
+    """Draws every column of `scalars_csv` over its column `step`: values faint, their running mean on top.
+
+    together: names of columns that share one panel, the last one, as lines of their own.
+    """
     import matplotlib.figure  # slow to import, and only this function needs it
 
     with open(scalars_csv, newline='') as file:
         names, *rows = csv.reader(file)
     values = np.array([[cell or 'nan' for cell in row] for row in rows], float).reshape(-1, len(names)).T
-    columns = min(2, len(names) - 1)
-    lines = -(-(len(names) - 1) // columns)
+    panels = [[name] for name in names[1:] if name not in together]
+    panels += [shared] if (shared := [name for name in together if name in names]) else []
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
     figure = matplotlib.figure.Figure(figsize=(5 * columns, 2.6 * lines), layout='constrained')
-    for number, (name, column) in enumerate(zip(names[1:], values[1:], strict=True), 1):
-        axes = figure.add_subplot(lines, columns, number, title=name, xlabel='step')
-        seen = np.isfinite(column)  # an empty cell was not measured
-        if seen.any() and column[seen].min() > 0 and column[seen].max() > 30 * column[seen].min():
-            axes.set_yscale('log')
-        axes.plot(values[0][seen], column[seen], alpha=0.3)
-        axes.plot(values[0][seen], _running_mean(column[seen]), color='C0')
+    for number, panel in enumerate(panels, 1):
+        axes = figure.add_subplot(lines, columns, number, title=', '.join(panel), xlabel='step')
+        for colour, name in enumerate(panel):
+            column = values[names.index(name)]
+            seen = np.isfinite(column)  # an empty cell was not measured
+            if seen.any() and column[seen].min() > 0 and column[seen].max() > 30 * column[seen].min():
+                axes.set_yscale('log')
+            axes.plot(values[0][seen], column[seen], alpha=0.3, color=f'C{colour}')
+            axes.plot(values[0][seen], _running_mean(column[seen]), color=f'C{colour}', label=name)
+        if len(panel) > 1:
+            axes.legend()
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def lines(path, named, across, up):
+    """Draws named {label: (x, y)} as lines through points in one panel; across, up: what the axes say. x is on a log scale."""
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(6, 4), layout='constrained')
+    axes = figure.add_subplot(xlabel=across, ylabel=up, xscale='log')
+    for label, (x, y) in named.items():
+        axes.plot(x, y, '.-', label=label)
+    axes.set_xticks(ticks := sorted({value for x, _ in named.values() for value in x}), map(str, ticks))
+    axes.legend()
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def scatter(path, points, labels):
+    """Draws points [N, 2] coloured by their labels [N], whole numbers from 0 to 9."""
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(6.4, 6), layout='constrained')
+    axes = figure.add_subplot(aspect='equal')
+    for label in np.unique(labels):
+        axes.plot(*points[labels == label].T, '.', color=f'C{label}', markersize=2, alpha=0.6, label=label)
+    axes.legend(markerscale=6, loc='center left', bbox_to_anchor=(1, 0.5))
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
 
 
 def _running_mean(column):

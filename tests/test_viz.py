@@ -34,6 +34,11 @@ def test_film_shows_the_pictures_in_order(tmp_path):
     assert iio.immeta(tmp_path / 'film.gif')['loop'] == 0
 
 
+def test_film_of_one_picture(tmp_path):
+    viz.film(tmp_path / 'film.gif', [viz.save(tmp_path / '0.png', np.full([8, 8], 100, np.uint8))])
+    assert iio.imread(tmp_path / 'film.gif').squeeze()[0, 0].max() == 100
+
+
 def test_curves_draw_every_column(tmp_path):
     (tmp_path / 'scalars.csv').write_text('step,a,b,c\n10,1,2,\n20,2,3,4\n30,3,200,5\n')
     viz.curves(tmp_path / 'losses.png', tmp_path / 'scalars.csv')
@@ -78,3 +83,19 @@ def test_user_errors_are_one_line_and_status_2(error, capsys):
 def test_other_errors_keep_their_trace():
     with pytest.raises(ValueError), files.one_line_errors():
         raise ValueError
+
+
+def test_columns_that_share_a_panel(tmp_path):
+    (tmp_path / 'scalars.csv').write_text('step,a,b,c\n10,1,2,3\n20,2,,4\n30,3,20,5\n')
+    sizes = []
+    for together in (), ('b', 'c', 'missing'):
+        viz.curves(tmp_path / 'losses.png', tmp_path / 'scalars.csv', together)
+        sizes.append(iio.imread(tmp_path / 'losses.png').shape[0])
+    assert sizes[0] == 2 * sizes[1]  # two lines of panels, and one
+
+
+def test_lines_and_points(tmp_path):
+    viz.lines(tmp_path / 'lines.png', {'a': ([2, 8], [1, 2]), 'b': ([2, 32], [3, 1])}, 'size', 'share')
+    viz.scatter(tmp_path / 'points.png', np.random.default_rng(0).standard_normal([50, 2]), np.arange(50) % 10)
+    for name in 'lines.png', 'points.png':
+        assert iio.imread(tmp_path / name).std() > 1

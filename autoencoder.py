@@ -1,0 +1,106 @@
+"""Auto-encoder: Hinton & Salakhutdinov 2006, "Reducing the Dimensionality of Data with Neural Networks", Science 313;
+with NOISE the denoising one: Vincent et al. 2008, "Extracting and Composing Robust Features with Denoising Autoencoders".
+
+An encoder squeezes a picture into a short code, a decoder makes the picture again from the code, and both learn together
+from the squared error alone. Were both linear, the best they could do is PCA; they are deep, and PCA is what they must beat.
+
+    python autoencoder.py --dataset mnist --code-size 2
+"""
+import data
+import files
+import ops
+import run
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from sklearn.decomposition import PCA
+
+DATASET = 'mnist'         # mnist or fashion_mnist
+STEPS = 5000              # one step is one update of both networks
+BATCH_SIZE = 128          # pictures in an update
+CODE_SIZE = 32            # numbers in a code; a picture has 784
+HIDDEN = (512, 256)       # units of the encoder's hidden layers; the decoder has the same ones backwards
+NOISE = 0.0               # share of the pixels that training turns black or white; above 0 the network learns to clean up
+TEST_NOISE = 0.25         # the same share in the noisy test pictures, which plain and denoising ones are measured on
+LEARNING_RATE = 1e-3      # for Adam
+WEIGHT_AVERAGE = 0.999    # decay of the averaged weights that are measured and exported; 0 takes the last weights
+SEED = 0                  # start of all randomness
+SAMPLE_EVERY = 500        # steps between pictures
+EVAL_EVERY = 500          # steps between errors on the test set
+CHECKPOINT_EVERY = 2000   # steps between checkpoints
+COLUMNS = 16              # test pictures in the grid
+
+
+def encoder(x, training=False):
+    """x [B, 28, 28, 1] in [-1, 1] -> codes [B, CODE_SIZE], any real numbers."""
+    with ops.network('encoder'):
+        h = tf.reshape(x, [-1, 28 * 28])
+        for number, units in enumerate(HIDDEN, 1):
+            h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
+        return ops.dense(h, CODE_SIZE, 'code')
+
+
+def decoder(code):
+    """code [B, CODE_SIZE] -> images [B, 28, 28, 1] in [-1, 1]."""
+    with ops.network('decoder'):
+        h = code
+        for number, units in enumerate(reversed(HIDDEN), 1):
+            h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
+        return tf.reshape(tf.tanh(ops.dense(h, 28 * 28, 'pixels')), [-1, 28, 28, 1])
+
+
+def corrupt(x, share, u):
+    """x in [-1, 1] with `share` of its pixels turned black or white, by u of the same shape from U[0, 1)."""
+    return tf.where(u < share / 2, -tf.ones_like(x), tf.where(u < share, tf.ones_like(x), x))
+
+
+def error(x, y):
+    """Mean squared error of a pixel, for x and y in [-1, 1] and the error in units of [0, 1]."""
+    return tf.reduce_mean(tf.square(x - y)) / 4
+
+
+def pca(train, test, size):
+    """Pictures uint8 [N, 28, 28, 1] -> those of `test` from the `size` principal components of `train`, float in [-1, 1]."""
+    train, test = (images.reshape(len(images), -1) / np.float32(127.5) - 1 for images in (train, test))
+    model = PCA(min(size, len(train)), svd_solver='covariance_eigh').fit(train)
+    return model.inverse_transform(model.transform(test)).reshape(-1, 28, 28, 1)
+
+
+def main():
+    if min(CODE_SIZE, *HIDDEN) < 1 or CODE_SIZE > 28 * 28 or max(NOISE, TEST_NOISE) > 1:
+        raise files.UserError('CODE_SIZE must be from 1 to 784, HIDDEN at least 1, NOISE and TEST_NOISE at most 1')
+    tf.set_random_seed(SEED)
+    images, _ = data.load(DATASET)
+    test_images, _ = data.load(DATASET, 'test')
+    linear = pca(images, test_images, CODE_SIZE)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        noisy = corrupt(x, NOISE, ops.uniform(x.shape, 'noise')) if NOISE else x
+        with tf.variable_scope('test'):
+            test = data.stored(test_images)
+            noisy_test = corrupt(test, TEST_NOISE, tf.random.stateless_uniform(test.shape, [SEED, 0]))
+
+    with tf.name_scope('losses'):
+        loss = error(x, decoder(encoder(noisy)))  # the target is clean
+    with tf.variable_scope('optimizers'):
+        step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '')  # '': both networks
+
+    def pictures():
+        """Originals, what comes back, what PCA gives back, the originals with noise, what comes back of those."""
+        first, noisy_first = test[:COLUMNS], noisy_test[:COLUMNS]
+        return tf.stack([first, decoder(encoder(first)), tf.constant(linear[:COLUMNS]),
+                         noisy_first, decoder(encoder(noisy_first))])
+
+    def measures():
+        return {'test_error': error(test, decoder(encoder(test))), 'noisy_test_error': error(test, decoder(encoder(noisy_test))),
+                'pca_error': tf.constant(np.square(linear - (test_images / np.float32(127.5) - 1)).mean() / 4)}
+
+    _, found = run.train(globals(), updates=[step], scalars={'loss': loss}, steps=STEPS, pictures=pictures, encoder=encoder,
+                         measures=measures, weight_average=WEIGHT_AVERAGE)
+    print('{CODE_SIZE} numbers a picture, mean squared error of a test pixel: {test_error:.5f}, of PCA {pca_error:.5f}, '
+          '{factor:.2f} times as much; from noisy pictures {noisy_test_error:.5f}'.format(
+              CODE_SIZE=CODE_SIZE, factor=found['pca_error'] / found['test_error'], **found))
+
+
+if __name__ == '__main__':
+    run.main(globals())

@@ -1,0 +1,94 @@
+"""Convolutional auto-encoder: Masci et al. 2011, "Stacked Convolutional Auto-Encoders for Hierarchical Feature
+Extraction", with the unpooling of Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks",
+arXiv:1311.2901.
+
+The encoder convolves and pools, the decoder unpools and deconvolves. Unpooling either puts each number back to where
+the maximum was and leaves the rest 0 (then those places, not only the code, tell the decoder what the picture was), or
+repeats it.
+
+    python conv_autoencoder.py --dataset mnist --unpool repeat
+"""
+import data
+import files
+import ops
+import run
+
+import tensorflow.compat.v1 as tf
+
+DATASET = 'mnist'         # mnist or fashion_mnist
+STEPS = 3000              # one step is one update of both networks
+BATCH_SIZE = 64           # pictures in an update
+CODE_SIZE = 32            # numbers in a code; a picture has 784
+WIDTH = 16                # channels of the layer nearest to the pixels; the next has twice as many
+UNPOOL = 'switches'       # 'switches' or 'repeat': back to where the maximum was, or all over its square
+LEARNING_RATE = 1e-3      # for Adam
+WEIGHT_AVERAGE = 0.998    # decay of the averaged weights that are measured and exported; 0 takes the last weights
+SEED = 0                  # start of all randomness
+SAMPLE_EVERY = 200        # steps between pictures
+EVAL_EVERY = 500          # steps between errors on the test set
+COLUMNS = 16              # test pictures in the grid
+
+
+def encoder(x):
+    """x [B, 28, 28, 1] in [-1, 1] -> codes [B, CODE_SIZE], and the switches of both poolings."""
+    with ops.network('encoder'):
+        h = tf.nn.relu(ops.conv(x, WIDTH, 'conv1', size=5, stride=1))                 # [B, 28, 28, WIDTH]
+        h, first = ops.max_pool(h)                                                    # [B, 14, 14, WIDTH]
+        h = tf.nn.relu(ops.conv(h, 2 * WIDTH, 'conv2', size=5, stride=1))             # [B, 14, 14, 2 WIDTH]
+        h, second = ops.max_pool(h)                                                   # [B, 7, 7, 2 WIDTH]
+        return ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), CODE_SIZE, 'code'), (first, second)
+
+
+def decoder(code, switches):
+    """code [B, CODE_SIZE] and the encoder's switches -> images [B, 28, 28, 1] in [-1, 1]."""
+    first, second = switches if UNPOOL == 'switches' else (None, None)
+    with ops.network('decoder'):
+        h = tf.nn.relu(ops.dense(code, 7 * 7 * 2 * WIDTH, 'dense1'))
+        h = ops.unpool(tf.reshape(h, [-1, 7, 7, 2 * WIDTH]), switches=second)         # [B, 14, 14, 2 WIDTH]
+        h = tf.nn.relu(ops.conv_transpose(h, WIDTH, 'deconv1', size=5, stride=1))     # [B, 14, 14, WIDTH]
+        h = ops.unpool(h, switches=first)                                             # [B, 28, 28, WIDTH]
+        return tf.tanh(ops.conv_transpose(h, 1, 'deconv2', size=5, stride=1))         # [B, 28, 28, 1]
+
+
+def codes(x, training=False):
+    return encoder(x)[0]
+
+
+def squared_error(x):
+    """Squared error [B] of what comes back of x, the mean over its pixels in units of [0, 1]."""
+    return tf.reduce_mean(tf.square(x - decoder(*encoder(x))), [1, 2, 3]) / 4
+
+
+def main():
+    if min(CODE_SIZE, WIDTH) < 1:
+        raise files.UserError('CODE_SIZE and WIDTH must be at least 1')
+    tf.set_random_seed(SEED)
+    images, _ = data.load(DATASET)
+    test_images, _ = data.load(DATASET, 'test')
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        with tf.variable_scope('test'):
+            test = data.stored(test_images)
+
+    with tf.name_scope('losses'):
+        loss = tf.reduce_mean(squared_error(x))
+    with tf.variable_scope('optimizers'):
+        step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '')  # '': both networks
+
+    def pictures():
+        """Originals, and what comes back of them."""
+        return tf.stack([test[:COLUMNS], decoder(*encoder(test[:COLUMNS]))])
+
+    def measures():
+        sums = tf.map_fn(lambda i: tf.reduce_sum(squared_error(test[i:i + 500])),  # all at once would take gigabytes
+                         tf.range(0, len(test_images), 500), tf.float32, parallel_iterations=1)
+        return {'test_error': tf.reduce_sum(sums) / len(test_images)}
+
+    _, found = run.train(globals(), updates=[step], scalars={'loss': loss}, steps=STEPS, pictures=pictures, encoder=codes,
+                         measures=measures, weight_average=WEIGHT_AVERAGE)
+    print(f'{CODE_SIZE} numbers a picture{" and the switches" if UNPOOL == "switches" else ""}, '
+          f'mean squared error of a test pixel: {found["test_error"]:.5f}')
+
+
+if __name__ == '__main__':
+    run.main(globals())
