@@ -157,6 +157,24 @@ def test_the_same_seed_repeats_the_run_and_another_does_not(finished, tmp_path):
     assert (finished[0] / 'scalars.csv').read_bytes() != (tmp_path / 'other' / 'scalars.csv').read_bytes()
 
 
+@pytest.mark.parametrize('script, flags', [
+    ('gan_fc', '--g-hidden 16 --d-hidden 16'), ('wgan', '--g-hidden 16 --c-hidden 16'), ('wgan_gp', '--width 2')])
+def test_every_script_goes_on_bit_for_bit_and_can_be_sampled(script, flags, tmp_path):
+    flags = f'{flags} --batch-size 8 --log-every 1 --sample-every 3 --checkpoint-every 3 --eval-every 0'.split()
+
+    def train_to(folder, steps):
+        subprocess.run([sys.executable, 'tests/drive.py', script, '--run-dir', str(folder), '--steps', steps, *flags],
+                       cwd=ROOT, check=True, capture_output=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    train_to(tmp_path / 'straight', '6')
+    train_to(tmp_path / 'resumed', '3')
+    train_to(tmp_path / 'resumed', '6')
+    assert_same_run(tmp_path / 'straight', tmp_path / 'resumed')
+    assert sample.draw(tmp_path / 'resumed', 3).shape == (3, 28, 28, 1)
+    if script == 'wgan':
+        critic = [w for name, w in weights(tmp_path / 'resumed').items() if name.startswith('critic/') and w.ndim]
+        assert critic and max(np.abs(w).max() for w in critic) <= np.float32(0.01)
+
+
 def test_killed_at_any_moment_it_ends_with_the_same_bits(finished, tmp_path):
     folder, moments = tmp_path / 'run', random.Random(7)
     for number in range(4):
