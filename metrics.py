@@ -288,6 +288,7 @@ def watch(dataset, count):
         raise files.UserError(f'{dataset} has {len(pictures)} pictures: measure with --eval-count {len(pictures)} or less')
     look = evaluator.look_through(dataset, pictures.shape[-1])
     reference = look(draw(pictures, count))[0]
+    frechet_distance(reference, reference)  # a count that is too small is said before the training, not amid it
     return lambda samples: frechet_distance(reference, look(samples)[0])
 
 

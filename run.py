@@ -16,6 +16,7 @@ import flags
 import metrics
 import runfolder
 import viz
+from sample import latents
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -84,8 +85,7 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
             print(f'finished: {folder} is at step {start}; --steps {2 * start} trains it on')
             return folder, session.run(measured)
         calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
-        count = max(settings['GRID'], settings['EVAL_COUNT'])
-        draws = np.random.default_rng(settings['SEED']).standard_normal([count, z_dim], np.float32)
+        draws = latents(max(settings['GRID'], settings['EVAL_COUNT']), z_dim, settings['SEED'])
 
         def sample(count):
             parts = [session.run(images, {z: draws[i:i + 500][:count - i]}) for i in range(0, count, 500)]
