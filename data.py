@@ -6,23 +6,32 @@ import zlib
 import mnist
 from files import UserError
 
+import numpy as np
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 DATA_DIR = ''  # a folder (or one .npz) to look in first; when it is '', the environment variable GAN_DATA_DIR
 NAMES = {'mnist': 'mnist', 'fashion_mnist': 'fashion_mnist', 'fashion-mnist': 'fashion_mnist', 'fashion': 'fashion_mnist'}
 
 
-def load(name, split='train'):
+def load(name, split='train', size=28, channels=1):
     """Reads a data set: 'mnist' or 'fashion_mnist' (also 'fashion-mnist', 'fashion'), split 'train' or 'test'.
 
-    Returns images uint8 [N, H, W, C] and labels uint8 [N], and prints one line that says where they were found.
+    Returns images uint8 [N, size, size, channels] (channels 1 or 3), resized from 28x28 where size is not 28, and labels
+    uint8 [N], and prints one line that says where they were found.
     Raises UserError for an unknown set or split, a DATA_DIR that does not exist, and data that cannot be had.
     """
     if name.lower() not in NAMES:
         raise UserError(f'unknown data set {name!r}: the known ones are {", ".join(NAMES)}')
     if split not in ('train', 'test'):
         raise UserError(f'unknown split {split!r}: it is train or test')
-    return mnist.load(NAMES[name.lower()], split, DATA_DIR or os.environ.get('GAN_DATA_DIR', ''))
+    images, labels = mnist.load(NAMES[name.lower()], split, DATA_DIR or os.environ.get('GAN_DATA_DIR', ''))
+    if size != 28:
+        fitted = np.empty([len(images), size, size, 1], np.uint8)
+        for image, out in zip(images, fitted, strict=True):
+            out[:, :, 0] = Image.fromarray(image[:, :, 0]).resize([size, size], Image.Resampling.BICUBIC)
+        images = fitted
+    return images.repeat(channels, axis=3), labels
 
 
 def stored(images):
