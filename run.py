@@ -42,8 +42,8 @@ def main(script):
             script['main']()
 
 
-def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=None, draw=None, encoder=None, measures=dict,
-          weight_average=0):
+def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=None, draw=None, encoder=None,
+          measures=dict, weight_average=0):
     """Trains until step `steps`, on from the last checkpoint of the same run if there is one, and fills the run's folder.
 
     script: the script's `globals()`; its constants are the settings of the run.
@@ -51,7 +51,7 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     scalars: {name: scalar tensor} to report. Each is fetched along with the last update that draws all the random
         batches it depends on, so that a report draws nothing and costs next to nothing.
     generator: function (z [N, z_dim], training) -> images [N, H, W, C] in [-1, 1], for z from N(0, 1).
-    pictures: where there is no generator, function () -> images [rows, columns, H, W, C] in [-1, 1] to draw instead.
+    pictures: function () -> images [rows, columns, H, W, C] in [-1, 1] to draw instead of the generator's.
     draw: function of the arrays that `pictures` returns as tensors -> the picture itself, uint8 [h, w, 3].
     encoder: function (images [N, H, W, C], training) -> codes [N, K], to be exported.
     measures: function () -> {name: scalar tensor} that depends on no random batch, to report every EVAL_EVERY steps.
@@ -68,8 +68,10 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     runfolder.claim(folder, pathlib.Path(script['__file__']).name, settings)
     print(_sizes())
 
-    step_op, z, images, averages, measured = _sampling(generator, z_dim, weight_average, updates[-1], pictures, encoder, measures)
-    networks = {'generator': (generator, 'z', [z_dim], 'images'), 'encoder': (encoder, 'images', encoder and images.shape[-3:], 'codes')}
+    step_op, z, images, shown, averages, measured = _sampling(
+        generator, z_dim, weight_average, updates[-1], pictures, encoder, measures)
+    networks = {'generator': (generator, 'z', [z_dim], 'images'),
+                'encoder': (encoder, 'images', encoder and shown.shape[-3:], 'codes')}
     story = tf.get_default_graph().as_graph_def()  # what TensorBoard shows: all that is built up to here
     fetches = _fetches([*updates[:-1], step_op], updates, scalars)
     initial = tf.group([average.assign(source) for average, source in averages])
@@ -93,11 +95,11 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
             return viz.to_uint8(np.concatenate(parts))
 
         def picture(step):
-            if draw:
-                log.picture(step, viz.save(folder / f'samples/step-{step:06d}.png', draw(*session.run(images))))
-                return
-            shown = sample(settings['GRID']) if generator else viz.to_uint8(session.run(images))
-            grid = viz.grid(shown.reshape(-1, *shown.shape[-3:]), columns=None if generator else shown.shape[1])
+            if pictures:
+                arrays = session.run(shown)
+                grid = draw(*arrays) if draw else viz.grid(viz.to_uint8(np.concatenate(arrays)), columns=len(arrays[0]))
+            else:
+                grid = viz.grid(sample(settings['GRID']))
             log.picture(step, viz.save(folder / f'samples/step-{step:06d}.png', grid))
 
         def export(name, folder):
@@ -153,8 +155,8 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
                         picture(step)
                     if due('CHECKPOINT_EVERY') or step == steps or caught:
                         save(step)
-                    shown = {name: f'{values[name]:.3f}' for name in scalars}
-                    bar.set_postfix({**shown, 'FD': f'{best:.3f}'} if best < math.inf else shown, refresh=False)
+                    line = {name: f'{values[name]:.3f}'.removesuffix('.000') for name in scalars}
+                    bar.set_postfix({**line, 'FD': f'{best:.3f}'} if best < math.inf else line, refresh=False)
                     bar.update()
                     if caught:
                         break
@@ -203,16 +205,16 @@ def _sizes():
 
 
 def _sampling(generator, z_dim, weight_average, after, pictures=None, encoder=None, measures=dict):
-    """Averaged networks, in the scope 'sampling': (update to follow `after`, z, images, [(average, source)], measured)."""
+    """Averaged networks, in the scope 'sampling': (update after `after`, z, images, pictures, [(average, source)], measured)."""
     def untrainable(getter, *args, **options):
         return getter(*args, **{**options, 'trainable': False})
 
     with tf.variable_scope('sampling', custom_getter=untrainable):
         z = tf.placeholder(tf.float32, [None, z_dim], 'z')
-        images = generator(z, training=False) if generator else pictures()
-        images = tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'images'), images)
+        images = tf.identity(generator(z, training=False), 'images') if generator else None
+        shown = tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'pictures'), pictures()) if pictures else images
         if encoder:
-            encoder(tf.reshape(images, [-1, *images.shape[-3:]]), training=False)
+            encoder(tf.reshape(shown, [-1, *shown.shape[-3:]]), training=False)
         measured = measures()
         sources = {variable.op.name: variable for variable in tf.global_variables()}
         averages = [(variable, sources[name.removeprefix('sampling/')])
@@ -225,7 +227,7 @@ def _sampling(generator, z_dim, weight_average, after, pictures=None, encoder=No
                 var=average.handle, alpha=1 - decay, delta=average.read_value() - source.read_value())
                 for average, source in averages]
             with tf.control_dependencies(moves):
-                return step.assign_add(1).op, z, images, averages, measured
+                return step.assign_add(1).op, z, images, shown, averages, measured
 
 
 def _fetches(operations, updates, scalars):

@@ -29,6 +29,14 @@ def grid(images, columns=None, gap=2, zoom=2):
     return picture[:, :, 0] if channels == 1 else picture
 
 
+def judged(images, judgements, height=3):
+    """uint8 [N, H, W, C] -> [N, H + height, W, C]: below each picture a bar, as long as its judgement [N] in [0, 1] is high."""
+    count, _, width, channels = images.shape
+    lit = np.arange(width) < np.rint(judgements * width)[:, None]                    # [N, W]
+    bars = np.where(lit, 255, 64).astype(np.uint8)[:, None, :, None]
+    return np.concatenate([images, np.broadcast_to(bars, [count, height, width, channels])], axis=1)
+
+
 def save(path, picture):
     """Writes a uint8 picture [h, w] or [h, w, 3] in the format of the path's suffix; returns the path."""
     with files.replacing(path) as temporary:

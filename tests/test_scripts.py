@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-SCRIPTS = ['dcgan', 'gan_fc', 'wgan', 'wgan_gp']
+SCRIPTS = ['dcgan', 'gan_fc', 'wgan', 'wgan_gp', 'balanced_gan']
 BOXES = {'data', 'generator', 'losses', 'optimizers', 'sampling'}  # and one for the discriminator or critic
 
 
