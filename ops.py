@@ -29,6 +29,17 @@ def network(name, initializer=None, constraint=None):
             yield
 
 
+@contextlib.contextmanager
+def substituted(values):
+    """Inside, networks take `values` {name of a variable: tensor} for these variables of theirs, which are not touched."""
+    def substitute(getter, name, *args, **options):
+        variable = getter(name, *args, **options)
+        return values.get(name, variable)
+
+    with tf.variable_scope(tf.get_variable_scope(), custom_getter=substitute, auxiliary_name_scope=False):
+        yield
+
+
 def normal(stddev):
     """Initializer of weights from N(0, stddev^2)."""
     return lambda shape, seed: tf.random.stateless_normal(shape, seed, stddev=stddev)

@@ -42,8 +42,8 @@ def main(script):
             script['main']()
 
 
-def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=None, draw=None, encoder=None, measures=dict,
-          weight_average=0):
+def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=None, draw=None, encoder=None,
+          measures=dict, weight_average=0):
     """Trains until step `steps`, on from the last checkpoint of the same run if there is one, and fills the run's folder.
 
     script: the script's `globals()`; its constants are the settings of the run.
