@@ -69,7 +69,8 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     print(_sizes())
 
     step_op, z, images, averages, measured = _sampling(generator, z_dim, weight_average, updates[-1], pictures, encoder, measures)
-    networks = {'generator': (generator, 'z', [z_dim], 'images'), 'encoder': (encoder, 'images', encoder and images.shape[-3:], 'codes')}
+    networks = {'generator': (generator, 'z', [z_dim], 'images'),
+                'encoder': (encoder, 'images', encoder and images.shape[-3:], 'codes')}
     story = tf.get_default_graph().as_graph_def()  # what TensorBoard shows: all that is built up to here
     fetches = _fetches([*updates[:-1], step_op], updates, scalars)
     initial = tf.group([average.assign(source) for average, source in averages])

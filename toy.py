@@ -63,8 +63,9 @@ def main():
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
 
+    watched = testbed.watched(DATASET, Z_DIM, score, lambda logits: losses(logits, logits)[1])
     folder, found = run.train(globals(), updates=[d_step, g_step], scalars=scalars, steps=STEPS,
-                              weight_average=WEIGHT_AVERAGE, **testbed.watched(DATASET, Z_DIM, score, lambda logits: losses(logits, logits)[1]))
+                              weight_average=WEIGHT_AVERAGE, **watched)
     testbed.conclude(folder, found)
 
 

@@ -20,6 +20,7 @@ Z_DIM = 2                # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
 BETA1 = 0.8              # Adam's momentum
+BETA2 = 0.999            # and its decay of squares
 WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
 SEED = 0                 # start of all randomness
 SAMPLE_EVERY = 200       # steps between pictures
@@ -34,30 +35,31 @@ def losses(real_logits, fake_logits):
     return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
 
 
-def adam(gradient, m, v, t, beta2=0.999, epsilon=1e-8):
-    """Update number t of Adam as tensors: (change of the weight, m, v), to be differentiated (arXiv:1412.6980, section 2)."""
+def adam(gradient, m, v, power1, power2, epsilon=1e-8):
+    """One update of Adam as tensors: (change of the weight, m, v); the powers are beta1^t and beta2^t (arXiv:1412.6980)."""
     m = BETA1 * m + (1 - BETA1) * gradient
-    v = beta2 * v + (1 - beta2) * gradient ** 2
-    rate = D_LEARNING_RATE * tf.sqrt(1 - beta2 ** t) / (1 - BETA1 ** t)
-    return -rate * m / (tf.sqrt(tf.maximum(v, 1e-30)) + epsilon), m, v     # the root has no gradient at 0
+    v = BETA2 * v + (1 - BETA2) * gradient ** 2
+    rate = D_LEARNING_RATE * tf.sqrt(1 - power2) / (1 - power1)
+    return -rate * m / (tf.sqrt(tf.maximum(v, 1e-30)) + epsilon), m, v     # no derivative of the root at 0
 
 
 def unrolled(discriminator, x, fake, optimizer, updates):
-    """D's weights after so many more updates by `optimizer`, an Adam in mid-course, on one batch: {name: tensor}.
+    """D's weights after so many more updates by `optimizer`, an Adam in mid-course, on this batch: {name: tensor}.
 
-    Equation 8 of the paper. The tensors depend on `fake` through all the updates, and so will G's gradient.
+    Equation 8 of the paper. They depend on `fake` through all the updates, and so will G's gradient.
     """
     variables = tf.trainable_variables('discriminator/')
-    weights = {v.op.name: v.read_value() for v in variables}
+    weights = {w.op.name: w.read_value() for w in variables}
     m, v = ({w.op.name: optimizer.get_slot(w, slot).read_value() for w in variables} for slot in 'mv')
-    power, _ = optimizer._get_beta_accumulators()                          # BETA1^t of the next update, t from 1
-    t = tf.round(tf.math.log(power) / tf.math.log(BETA1))
-    for ahead in range(updates):
+    power1, power2 = (w.read_value() for name in ('beta1_power', 'beta2_power')
+                      for w in optimizer.variables() if w.op.name.endswith(name))
+    for _ in range(updates):
         with ops.substituted(weights):
             d_loss, _ = losses(discriminator(x), discriminator(fake))
         for name, gradient in zip(weights, tf.gradients(d_loss, list(weights.values())), strict=True):
-            change, m[name], v[name] = adam(gradient, m[name], v[name], t + ahead)
+            change, m[name], v[name] = adam(gradient, m[name], v[name], power1, power2)
             weights[name] += change
+        power1, power2 = power1 * BETA1, power2 * BETA2
     return weights
 
 
@@ -74,14 +76,14 @@ def main():
     with tf.name_scope('losses'):
         d_loss, _ = losses(real_logits, fake_logits)
     with tf.variable_scope('optimizers'):
-        d_optimizer = tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1)
+        d_optimizer = tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1, BETA2)
         d_step = ops.minimize(d_optimizer, d_loss, 'discriminator/')
     with tf.name_scope('losses/unrolled/'):
         ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, UNROLL)
         with ops.substituted(ahead):
             _, g_loss = losses(real_logits, testbed.discriminator(fake))
     with tf.variable_scope('optimizers'):
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1, BETA2), g_loss, 'generator/')
 
     scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
