@@ -85,9 +85,11 @@ def wasserstein(real, fake):
 
 
 def loss_sensitive(real, fake, apart):
-    """A fake's loss is to exceed a real one's by their distance, apart [B, 1]. LS-GAN: Qi 2017, arXiv:1701.06264, eq. 5, 6."""
-    real, fake = -real, -fake                                                      # a loss is low for what is real
-    return mean(real) + mean(relu(apart + real - fake)), mean(fake)
+    """A fake's loss is to exceed a real one's by their distance, apart [B, 1]. LS-GAN: Qi 2017, arXiv:1701.06264, eq. 5, 6.
+
+    Without the first term of eq. 5, E loss(x), which the author's code leaves out too: nothing would hold it.
+    """
+    return mean(relu(apart - real + fake)), -mean(fake)                            # loss(x) = -score
 
 
 def fisher(real, fake):
