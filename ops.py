@@ -29,6 +29,17 @@ def network(name, initializer=None, constraint=None):
             yield
 
 
+@contextlib.contextmanager
+def substituted(values):
+    """Inside, networks take `values` {name of a variable: tensor} for these variables of theirs, which are not touched."""
+    def substitute(getter, name, *args, **options):
+        variable = getter(name, *args, **options)
+        return values.get(name, variable)
+
+    with tf.variable_scope(tf.get_variable_scope(), custom_getter=substitute, auxiliary_name_scope=False):
+        yield
+
+
 def normal(stddev):
     """Initializer of weights from N(0, stddev^2)."""
     return lambda shape, seed: tf.random.stateless_normal(shape, seed, stddev=stddev)
@@ -143,6 +154,46 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5):
         return tf.reshape(y, tf.shape(x)) if x.shape.ndims == 2 else y
 
 
+def minibatch_discrimination(x, kernels, dimensions, name):
+    """x [B, n] -> [B, n + kernels]: x, and how close each sample is to the others (Salimans et al. 2016, arXiv:1606.03498, 2.3).
+
+    M = x T [B, kernels, dimensions]; what is added is o_i = sum over j of exp(-|M_i - M_j|_1), j = i included.
+    """
+    with tf.variable_scope(name):
+        m = tf.reshape(tf.matmul(x, weights([x.shape[1], kernels * dimensions])), [-1, kernels, dimensions])
+        apart = tf.reduce_sum(tf.abs(m[:, None] - m[None]), 3)                # [B, B, kernels]
+        return tf.concat([x, tf.reduce_sum(tf.exp(-apart), 1)], 1)
+
+
+@contextlib.contextmanager
+def spectral_norm(training):
+    """Divides all weights that are used inside by their largest singular value (Miyato et al. 2018, arXiv:1802.05957, alg. 1).
+
+    A kernel counts as the matrix W [h w inputs, outputs]. One power iteration, v = W u / |W u|, then u = W' v / |W' v|, turns
+    the saved vector u towards the singular vector: sigma = v' W u. training: a Python bool; True adds the new u to UPDATE_OPS,
+    False leaves the saved one. A weight is divided once in a graph, however often its network is applied.
+    """
+    def divided(getter, name, *args, **options):
+        w = getter(name, *args, **options)
+        if not name.endswith('/weights'):
+            return w
+        known = tf.get_collection_ref(f'spectral_norm/{training}/{name}')
+        if not known:
+            key, size = _key(f'{name}/u'), w.shape[-1]
+            u = getter(f'{name}/u', **{**options, 'shape': [1, size], 'trainable': False, 'constraint': None, 'initializer':
+                       lambda shape, dtype, partition_info: tf.random.stateless_normal(shape, [key, 0])})
+            matrix = tf.reshape(w, [-1, size])
+            v = tf.stop_gradient(_unit(tf.matmul(u.read_value(), matrix, transpose_b=True)))   # [1, h w inputs]
+            turned = tf.stop_gradient(_unit(tf.matmul(v, matrix)))                             # [1, outputs]
+            known.append(w / tf.reduce_sum(tf.matmul(v, matrix) * turned))
+            if training:
+                tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, u.assign(turned, read_value=False))
+        return known[0]
+
+    with tf.variable_scope(tf.get_variable_scope(), custom_getter=divided, auxiliary_name_scope=False):
+        yield
+
+
 def dropout(x, rate, name):
     """x [B, n] with each number set to 0 with probability `rate`, the others divided by 1 - rate (arXiv:1207.0580)."""
     if not rate:
@@ -171,6 +222,10 @@ def minimize(optimizer, loss, scope):
     gradients = optimizer.compute_gradients(loss, tf.trainable_variables(scope))
     with tf.control_dependencies([loss, *updates]):  # every report is of the weights before the step
         return optimizer.apply_gradients(gradients)
+
+
+def _unit(x):
+    return x / tf.sqrt(tf.reduce_sum(x ** 2) + 1e-12)
 
 
 def _add_bias(x):
