@@ -5,6 +5,7 @@ checkpoints keep: a run that is stopped and started again draws what it would ha
 Images are NHWC. Variables are named by the scopes around them, so `generator/` and `discriminator/` partition them.
 """
 import contextlib
+import functools
 import math
 import zlib
 
@@ -74,6 +75,23 @@ def conv_transpose(x, filters, name, size=4, stride=2, padding='SAME', bias=True
         shape = [x.shape[0] or tf.shape(x)[0], x.shape[1] * stride + extra, x.shape[2] * stride + extra, filters]
         y = tf.nn.conv2d_transpose(x, kernel, shape, strides=stride, padding=padding)
         return _add_bias(y) if bias else y
+
+
+def maxout(x, units, pieces, name):
+    """x [B, n] -> [B, units]: each unit the maximum of `pieces` linear functions (Goodfellow et al. 2013, arXiv:1302.4389)."""
+    linear = tf.split(dense(x, units * pieces, name), pieces, axis=1)
+    return functools.reduce(tf.maximum, linear)
+
+
+def pack(x, packing):
+    """x [B, n] -> [B / packing, packing n], [B, h, w, c] -> [B / packing, h, w, packing c]: so many samples in a row are one.
+
+    A discriminator of packs sees whether samples differ as much as data do (Lin et al. 2018, arXiv:1712.04086, section 2).
+    """
+    if x.shape.ndims == 2:
+        return tf.reshape(x, [-1, packing * x.shape[1]])
+    _, h, w, c = x.shape
+    return tf.reshape(tf.transpose(tf.reshape(x, [-1, packing, h, w, c]), [0, 2, 3, 1, 4]), [-1, h, w, packing * c])
 
 
 def max_pool(x, size=2):

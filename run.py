@@ -42,7 +42,7 @@ def main(script):
             script['main']()
 
 
-def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=None, encoder=None, measures=dict,
+def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=None, draw=None, encoder=None, measures=dict,
           weight_average=0):
     """Trains until step `steps`, on from the last checkpoint of the same run if there is one, and fills the run's folder.
 
@@ -52,6 +52,7 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
         batches it depends on, so that a report draws nothing and costs next to nothing.
     generator: function (z [N, z_dim], training) -> images [N, H, W, C] in [-1, 1], for z from N(0, 1).
     pictures: where there is no generator, function () -> images [rows, columns, H, W, C] in [-1, 1] to draw instead.
+    draw: function of the arrays that `pictures` returns as tensors -> the picture itself, uint8 [h, w, 3].
     encoder: function (images [N, H, W, C], training) -> codes [N, K], to be exported.
     measures: function () -> {name: scalar tensor} that depends on no random batch, to report every EVAL_EVERY steps.
     weight_average: decay of the average of the variables, on which these four functions are applied for what gets
@@ -68,7 +69,7 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     print(_sizes())
 
     step_op, z, images, averages, measured = _sampling(generator, z_dim, weight_average, updates[-1], pictures, encoder, measures)
-    networks = {'generator': (generator, 'z', [z_dim], 'images'), 'encoder': (encoder, 'images', images.shape[-3:], 'codes')}
+    networks = {'generator': (generator, 'z', [z_dim], 'images'), 'encoder': (encoder, 'images', encoder and images.shape[-3:], 'codes')}
     story = tf.get_default_graph().as_graph_def()  # what TensorBoard shows: all that is built up to here
     fetches = _fetches([*updates[:-1], step_op], updates, scalars)
     initial = tf.group([average.assign(source) for average, source in averages])
@@ -92,6 +93,9 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
             return viz.to_uint8(np.concatenate(parts))
 
         def picture(step):
+            if draw:
+                log.picture(step, viz.save(folder / f'samples/step-{step:06d}.png', draw(*session.run(images))))
+                return
             shown = sample(settings['GRID']) if generator else viz.to_uint8(session.run(images))
             grid = viz.grid(shown.reshape(-1, *shown.shape[-3:]), columns=None if generator else shown.shape[1])
             log.picture(step, viz.save(folder / f'samples/step-{step:06d}.png', grid))
@@ -205,7 +209,8 @@ def _sampling(generator, z_dim, weight_average, after, pictures=None, encoder=No
 
     with tf.variable_scope('sampling', custom_getter=untrainable):
         z = tf.placeholder(tf.float32, [None, z_dim], 'z')
-        images = tf.identity(generator(z, training=False) if generator else pictures(), 'images')
+        images = generator(z, training=False) if generator else pictures()
+        images = tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'images'), images)
         if encoder:
             encoder(tf.reshape(images, [-1, *images.shape[-3:]]), training=False)
         measured = measures()

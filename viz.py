@@ -101,6 +101,39 @@ def scatter(path, points, labels):
         figure.savefig(temporary, dpi=100)
 
 
+def mesh(side, count):
+    """The centres of count x count equal squares that tile [-side, side]^2: float32 [count^2, 2], the lowest row first."""
+    places = (np.arange(count, dtype=np.float32) + 0.5) * (2 * side / count) - side
+    return np.stack([np.tile(places, count), np.repeat(places, count)], axis=1)
+
+
+def plane(side, samples, points, surface=None, arrows=None):
+    """Draws the square [-side, side]^2 of the plane as a picture uint8 [400, 400, 3].
+
+    points [N, 2] of the data are grey, samples [N, 2] orange on top of them. surface [n, n] at `mesh(side, n)` is behind them,
+    the darker the lower; arrows [m^2, 2] stand on `mesh(side, m)`, each in its direction and with the root of its length.
+    """
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(4, 4), dpi=100)
+    canvas = matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
+    axes = figure.add_axes([0, 0, 1, 1], xlim=(-side, side), ylim=(-side, side), xticks=[], yticks=[])
+    if surface is not None:
+        low, high = np.percentile(surface, [2, 98])
+        axes.imshow(surface, cmap='Blues_r', vmin=low - (high - low) / 2, vmax=high, origin='lower',
+                    extent=(-side, side, -side, side), interpolation='bilinear')
+    if arrows is not None:
+        feet = mesh(side, math.isqrt(len(arrows)))
+        length = np.linalg.norm(arrows, axis=1, keepdims=True)
+        scaled = arrows / np.sqrt(np.maximum(length, 1e-12)) / np.sqrt(max(length.max(), 1e-12))
+        axes.quiver(*feet.T, *scaled.T, color='#00000070', width=0.003, scale=18, pivot='tail')
+    axes.plot(*points.T, '.', color='#404040', markersize=3, alpha=0.5)
+    axes.plot(*samples.T, '.', color='#ff7f0e', markersize=3, alpha=0.7)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
 def _running_mean(column):
     reach = len(column) // 50
     sums = np.concatenate([[0], np.cumsum(column)])
