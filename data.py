@@ -12,14 +12,15 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 DATA_DIR = ''  # a folder (or one .npz) to look in first; when it is '', the environment variable GAN_DATA_DIR
-NAMES = {'mnist': 'mnist', 'fashion_mnist': 'fashion_mnist', 'fashion-mnist': 'fashion_mnist', 'fashion': 'fashion_mnist'}
-
+NAMES = {'mnist': 'mnist', 'fashion_mnist': 'fashion_mnist', 'fashion-mnist': 'fashion_mnist', 'fashion': 'fashion_mnist',
+         'stacked_mnist': 'stacked_mnist', 'stacked-mnist': 'stacked_mnist'}
+STACKED = {'train': 128_000, 'test': 26_000}  # pictures of stacked_mnist, as in Lin et al. 2018 (arXiv:1712.04086)
 HELD_OUT = 10  # of so many pictures in a folder, one is in the test set
 IN_MEMORY = 2**28  # bytes; larger sets stay where they are, on disk or in memory, and only the batches get into the graph
 
 
 def full_name(name):
-    """'mnist' or 'fashion_mnist', or the absolute path of a folder of pictures.
+    """'mnist', 'fashion_mnist' or 'stacked_mnist', or the absolute path of a folder of pictures.
 
     A name that is no data set's is a folder if there is one, or if it looks like a path.
     Raises UserError for any other name.
@@ -32,32 +33,48 @@ def full_name(name):
     raise UserError(f'unknown data set {name!r}: the known ones are {", ".join(NAMES)}; or give a folder of pictures')
 
 
-def load(name, split='train', size=28, channels=1):
-    """Reads a data set: 'mnist' or 'fashion_mnist' (also 'fashion-mnist', 'fashion') or a folder; split 'train' or 'test'.
+def load(name, split='train', size=28, channels=None):
+    """Reads 'mnist', 'fashion_mnist' (also 'fashion-mnist', 'fashion'), 'stacked_mnist' or a folder; split 'train' or 'test'.
 
-    Returns images uint8 [N, size, size, channels] (channels 1 or 3), resized from 28x28 where size is not 28, and labels
-    uint8 [N], and prints one line that says where they were found. A folder's pictures have no labels, None; a tenth of
-    them, drawn once and for all, is the test set. Where they take more than IN_MEMORY, `images` is a `pictures.OnDisk`.
-    Raises UserError for an unknown set, split or number of channels, a DATA_DIR that does not exist, and data that
-    cannot be had (for a folder, see `pictures.load`).
+    Returns images uint8 [N, size, size, channels] (channels 1 or 3, or None for those of the set), resized from 28x28 where
+    size is not 28, and labels uint8 [N] (uint16 of stacked_mnist), and prints one line that says where they were found.
+    A folder's pictures have no labels, None; a tenth of them, drawn once and for all, is the test set. Where they take
+    more than IN_MEMORY, `images` is a `pictures.OnDisk`.
+    Raises UserError for an unknown set or split, a DATA_DIR that does not exist, channels that the set does not have, and
+    data that cannot be had (for a folder, see `pictures.load`).
     """
     name = full_name(name)
     if split not in ('train', 'test'):
         raise UserError(f'unknown split {split!r}: it is train or test')
-    if channels not in (1, 3) or size < 1:
+    if channels not in (None, 1, 3) or size < 1:
         raise UserError(f'{size}x{size} pictures of {channels} channels: channels must be 1 or 3, and the size at least 1')
     if name not in NAMES:
-        return _load_folder(name, split, size, channels), None
-    images, labels = mnist.load(name, split, DATA_DIR or os.environ.get('GAN_DATA_DIR', ''))
+        return _load_folder(name, split, size, channels or 3), None
+    if name == 'stacked_mnist' and channels not in (None, 3):
+        raise UserError(f'stacked_mnist has 3 channels, a digit in each, not {channels}: use --channels 3')
+    images, labels = mnist.load(name.removeprefix('stacked_'), split, DATA_DIR or os.environ.get('GAN_DATA_DIR', ''))
+    if name == 'stacked_mnist':
+        images, labels = stack(images, labels, STACKED[split])
     if size != 28:
-        fitted = np.empty([len(images), size, size, 1], np.uint8)
+        fitted = np.empty([len(images), size, size, images.shape[3]], np.uint8)
         for image, out in zip(images, fitted, strict=True):
-            out[:, :, 0] = Image.fromarray(image[:, :, 0]).resize([size, size], Image.Resampling.BICUBIC)
+            out[:] = np.array(Image.fromarray(image.squeeze()).resize([size, size], Image.Resampling.BICUBIC)).reshape(out.shape)
         images = fitted
-    return images.repeat(channels, axis=3), labels
+    return images if channels in (None, images.shape[3]) else images.repeat(channels, axis=3), labels
 
 
-def fingerprint(name, size=28, channels=1):
+def stack(images, labels, count):
+    """`count` pictures of three digits each, drawn at random, one in each colour channel: 1,000 modes to be found.
+
+    images uint8 [N, 28, 28, 1], labels uint8 [N] -> uint8 [count, 28, 28, 3], uint16 [count], the three-digit numbers.
+    The same for everybody. From Metz et al. 2016 (arXiv:1611.02163), section 3.3.1.
+    """
+    drawn = np.random.RandomState(0).randint(len(images), size=[count, 3])      # NumPy keeps this stream for ever
+    return (np.concatenate([images[column] for column in drawn.T], axis=3),
+            (labels[drawn] @ np.array([100, 10, 1])).astype(np.uint16))
+
+
+def fingerprint(name, size, channels):
     """A text that changes with the pictures in a folder, once decoded; '' for the other sets, which never change."""
     name = full_name(name)
     return '' if name in NAMES else pictures.load(name, size, channels).fingerprint

@@ -64,12 +64,27 @@ def evaluator(x, w):
 def look_through(dataset, channels=1):
     """Returns `look(images)` for a data set: uint8 [N, H, W, C] -> (features float32 [N, 64], probabilities [N, 10]).
 
-    `mnist` and `fashion_mnist` have a classifier; for all else it is `random_features`, and the probabilities are None.
+    `mnist` and `fashion_mnist` have a classifier, and `stacked_mnist` has MNIST's on each channel, [N, 192] and [N, 1000];
+    for all else it is `random_features`, and the probabilities are None.
     Built once for a process, in a graph and session of its own, whatever graph is the default; a call adds no
     operation, so a training loop may call it as often as it likes. `look.name` names the network and its version.
     Raises UserError if the weights are missing or altered, and `look` does for images of the wrong size.
     """
+    if dataset == 'stacked_mnist':
+        return _each_channel(_look('mnist', 1))
     return _look(dataset, 1) if dataset in EVALUATORS else _look(None, channels)
+
+
+def _each_channel(look):
+    """The look of one digit's classifier at stacked ones: features [N, 3 * 64], probabilities [N, 1000] of the three digits."""
+    def look_thrice(images):
+        if images.shape[-1] != 3:
+            raise files.UserError(f'stacked_mnist has 3 channels, but the images are {size(images.shape[1:])}')
+        found, p = zip(*(look(images[..., channel:channel + 1]) for channel in range(3)), strict=True)
+        return np.concatenate(found, 1), np.einsum('na,nb,nc->nabc', *p).reshape(len(images), 1000)
+
+    look_thrice.name, look_thrice.graph = f'{look.name} on each channel', look.graph
+    return look_thrice
 
 
 def features(images, dataset):

@@ -26,12 +26,13 @@ import numpy as np
 NEIGHBOURS = 5      # k of precision, recall, density, coverage
 COPY = 1 / 3        # a sample this much closer to one training picture than to all others is a copy of it
 PAIRS = 64          # pairs of sample and nearest training picture in nearest.png
+COUNT = {'stacked_mnist': 26000}  # samples to measure, as in published tables; 10,000 of the other sets
 BLOCK = 250         # rows of a distance matrix held at once
 
 AIM = {             # what a good model's number does
     'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
     'precision': 'high', 'recall': 'high', 'density': 'near 1', 'coverage': 'high',
-    'nearest_ratio': 'near 1', 'copied': 'low'}
+    'nearest_ratio': 'near 1', 'copied': 'low', 'modes': 'high', 'mode_kl': 'low'}
 
 
 # numbers
@@ -95,13 +96,22 @@ def class_shares(p):
     return np.bincount(np.argmax(p, 1), minlength=p.shape[1]) / len(p)
 
 
-def class_kl(shares):
-    """KL of class shares [K] from the uniform distribution, in nats: 0 for equal shares, log K for one class only.
+def class_kl(shares, expected=None):
+    """KL of class shares [K] from the expected ones [K], in nats; from equal ones if None: then log K for one class only.
 
-    The measure of mode dropping in Lin et al. 2018 (PacGAN, arXiv:1712.04086) and before.
+    The measure of mode dropping in Lin et al. 2018 (PacGAN, arXiv:1712.04086) and before. The shares of N perfect samples
+    have (K - 1) / 2N on average.
     """
     shares = np.asarray(shares, np.float64)
-    return float((shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny) * len(shares))).sum())
+    expected = np.full(len(shares), 1 / len(shares)) if expected is None else expected
+    return float((shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny) / expected)).sum())
+
+
+def stacked_shares(labels):
+    """Share of each number [1000] in stacked_mnist, from the labels of its training set: the product of its digits' shares."""
+    digits = np.stack([labels // 100, labels // 10 % 10, labels % 10])
+    one = np.bincount(digits.ravel(), minlength=10) / digits.size
+    return np.einsum('a,b,c->abc', one, one, one).ravel()
 
 
 def prdc(real, fake, k=NEIGHBOURS):
@@ -220,7 +230,9 @@ def measure(images, dataset, count=10000, pairs=None):
     The reference of both rows is `count` training pictures; the model's row takes `count` of the images, the real row
     `count` of the test pictures (each as `draw` draws them). Only `nearest_ratio` and `copied` look at the whole
     training set. A data set without classes has no test set: its pictures at even places are the training set here,
-    those at odd places the test set, and the numbers that need classes are left out.
+    those at odd places the test set, and the numbers that need classes are left out. Of stacked_mnist `modes` is the number of
+    its 1,000 classes that are among the samples, `mode_kl` the KL of their shares from those of the training set; copies are
+    not looked for, because three copied digits are a new picture.
 
     Returns a dict ready for JSON: dataset, evaluator (its name and version), count, features (their number),
     neighbours, model and real {name: number, class_shares: list}, ratio {name: model / real, None where real <= 0}.
@@ -237,10 +249,12 @@ def measure(images, dataset, count=10000, pairs=None):
         raise files.UserError(f'a count of {count} is too small for a covariance of {found[0].shape[1]} features: '
                               f'use --count {found[0].shape[1] + 1} or more')
     images = draw(images, count)
-    train, reference, real, test_distances = _yardstick(dataset, count, images.shape[-1])
-    distances, where = nearest(images, train)
-    model = _row(reference, found) | memorisation(distances, test_distances)
-    if pairs:
+    train, reference, real, test_distances, expected = _yardstick(dataset, count, images.shape[-1])
+    model = _row(reference, found, expected)
+    if test_distances is not None:
+        distances, where = nearest(images, train)
+        model |= memorisation(distances, test_distances)
+    if pairs and test_distances is not None:
         order = np.argsort(distances[:, 0] / np.maximum(distances[:, 1], 1e-9), kind='stable')[:PAIRS]
         viz.save(pairs, viz.grid(np.stack([images[order], train[where[order]]], 1).reshape(-1, *images.shape[1:]), 16))
     return {'dataset': dataset, 'evaluator': look.name, 'count': count, 'features': reference.shape[1],
@@ -250,8 +264,12 @@ def measure(images, dataset, count=10000, pairs=None):
 
 @functools.lru_cache(maxsize=1)
 def _yardstick(dataset, count, channels):
-    """What does not depend on the model: training pictures, features of the reference, the real row, test distances."""
-    if dataset in evaluator.EVALUATORS:
+    """What does not depend on the model: training pictures, features of the reference, the real row, test distances, shares."""
+    expected = None
+    if dataset == 'stacked_mnist':
+        (train, labels), (test, _) = data.load(dataset, 'train'), data.load(dataset, 'test')
+        expected = stacked_shares(labels)
+    elif dataset in evaluator.EVALUATORS:
         train, test = data.load(dataset, 'train')[0], data.load(dataset, 'test')[0]
     else:
         pictures = data.load(dataset)[0]
@@ -261,14 +279,20 @@ def _yardstick(dataset, count, channels):
         raise files.UserError(f'{dataset} has only {most} pictures to stand for real ones: use --count {most} or less')
     look = evaluator.look_through(dataset, channels)
     reference, test = look(draw(train, count))[0], draw(test, count)
+    real = _row(reference, look(test), expected)
+    if dataset == 'stacked_mnist':
+        return train, reference, real, None, expected
     test_distances = nearest(test, train)[0]
-    return train, reference, _row(reference, look(test)) | memorisation(test_distances, test_distances), test_distances
+    return train, reference, real | memorisation(test_distances, test_distances), test_distances, expected
 
 
-def _row(reference, found):
+def _row(reference, found, expected=None):
     x, p = found
     row = {'frechet_distance': frechet_distance(reference, x), 'kernel_distance': kernel_distance(reference, x)}
-    if p is not None:
+    if expected is not None:
+        shares = class_shares(p)
+        row |= {'modes': int((shares > 0).sum()), 'mode_kl': class_kl(shares, expected)}
+    elif p is not None:
         shares = class_shares(p)
         row |= {'classifier_score': classifier_score(p), 'class_kl': class_kl(shares), 'class_shares': shares.tolist()}
     return row | prdc(reference, x)
@@ -292,16 +316,16 @@ def watch(dataset, count):
     return lambda samples: frechet_distance(reference, look(samples)[0])
 
 
-def report(folder, dataset, count=10000):
+def report(folder, dataset):
     """Measures `count` samples of a run, writes metrics.json and nearest.png into its folder, returns a line."""
     with contextlib.redirect_stdout(io.StringIO()):
-        count = min(count, len(data.load(dataset, 'test')[0]))
+        count = min(COUNT.get(dataset, 10000), len(data.load(dataset, 'test')[0]))
         result = measure(read_images(folder, count, seed=1), dataset, count, folder / 'nearest.png')
     with files.replacing(folder / 'metrics.json') as temporary:
         temporary.write_text(json.dumps(result, indent=1) + '\n')
     model, real = result['model'], result['real']
     numbers = ', '.join(f'{name.replace("_", " ")} {model[name]:.3f} ({real[name]:.3f})'
-                        for name in ('frechet_distance', 'precision', 'recall', 'coverage'))
+                        for name in ('frechet_distance', 'precision', 'recall', 'coverage', 'modes', 'mode_kl') if name in model)
     return f'{count:,} samples (real pictures): {numbers}; all of it in {folder / "metrics.json"}'
 
 
@@ -351,7 +375,7 @@ def main():
     parser = flags.Parser(__doc__)
     parser.add_argument('path', type=pathlib.Path, help='run folder, or .npz with uint8 images [N, H, W, C]')
     parser.add_argument('--dataset', help="mnist or fashion; the run's own if not given")
-    parser.add_argument('--count', type=int, default=10000, help='samples, and real pictures (default 10000)')
+    parser.add_argument('--count', type=int, help='samples, and real pictures (default 10000, 26000 for stacked_mnist)')
     parser.add_argument('--seed', type=int, default=0, help='of the samples drawn from a run (default 0)')
     parser.add_argument('--best', action='store_true', help='of a run: the generator that measured best, not the last')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
@@ -361,7 +385,8 @@ def main():
             raise files.UserError(f'{args.path} does not say which data set it imitates: add --dataset')
         dataset = args.dataset or read_settings(args.path).get('DATASET', 'mnist')
         folder = args.path if args.path.is_dir() else args.path.parent
-        result = measure(read_images(args.path, args.count, args.seed, args.best), dataset, args.count, folder / 'nearest.png')
+        count = COUNT.get(data.NAMES.get(dataset.lower()), 10000) if args.count is None else args.count
+        result = measure(read_images(args.path, count, args.seed, args.best), dataset, count, folder / 'nearest.png')
     print(json.dumps(result, indent=2) if args.json else table(result))
 
 
