@@ -16,6 +16,7 @@ NAMES = {'mnist': 'mnist', 'fashion_mnist': 'fashion_mnist', 'fashion-mnist': 'f
          'stacked_mnist': 'stacked_mnist', 'stacked-mnist': 'stacked_mnist'}
 STACKED = {'train': 128_000, 'test': 26_000}  # pictures of stacked_mnist, as in Lin et al. 2018 (arXiv:1712.04086)
 HELD_OUT = 10  # of so many pictures in a folder, one is in the test set
+HELD_OUT_BYTES = 2**26  # at most, 5,461 pictures of 64x64x3: all of them are measured at once
 IN_MEMORY = 2**28  # bytes; larger sets stay where they are, on disk or in memory, and only the batches get into the graph
 
 
@@ -28,7 +29,7 @@ def full_name(name):
     if name.lower() in NAMES:
         return NAMES[name.lower()]
     path = os.path.abspath(os.path.expanduser(name))
-    if os.path.exists(path) or os.sep in name or (os.altsep or os.sep) in name:
+    if name and (os.path.exists(path) or os.sep in name or (os.altsep or os.sep) in name):
         return path
     raise UserError(f'unknown data set {name!r}: the known ones are {", ".join(NAMES)}; or give a folder of pictures')
 
@@ -38,8 +39,8 @@ def load(name, split='train', size=28, channels=None):
 
     Returns images uint8 [N, size, size, channels] (channels 1 or 3, or None for those of the set), resized from 28x28 where
     size is not 28, and labels uint8 [N] (uint16 of stacked_mnist), and prints one line that says where they were found.
-    A folder's pictures have no labels, None; a tenth of them, drawn once and for all, is the test set. Where they take
-    more than IN_MEMORY, `images` is a `pictures.OnDisk`.
+    A folder's pictures have no labels, None; a tenth of them (or HELD_OUT_BYTES), drawn once and for all, is the test
+    set. Where they take more than IN_MEMORY, `images` is a `pictures.OnDisk`.
     Raises UserError for an unknown set or split, a DATA_DIR that does not exist, channels that the set does not have, and
     data that cannot be had (for a folder, see `pictures.load`).
     """
@@ -82,7 +83,7 @@ def fingerprint(name, size, channels):
 
 def _load_folder(folder, split, size, channels):
     found = pictures.load(folder, size, channels)
-    held = max(1, len(found.images) // HELD_OUT)
+    held = max(1, min(len(found.images) // HELD_OUT, HELD_OUT_BYTES // (size * size * channels)))
     held += not _shuffles(len(found.images) - held)
     images = found.images[:held] if split == 'test' else found.images[held:]
     grey = f', {found.colour:,} of them turned grey (--channels 3 keeps the colour)' if found.colour else ''
@@ -112,7 +113,9 @@ def batches(images, batch_size):
         raise UserError(f'{n:,} images are one too many to be shuffled: leave one out')
     position = tf.get_variable('position', shape=[], dtype=tf.int64, initializer=tf.zeros_initializer(),
                                trainable=False, use_resource=True)
-    start = tf.assign_add(position, batch_size) - batch_size
+    advanced = tf.assign_add(position, batch_size)
+    tf.add_to_collection('batches', (advanced.op, batch_size, n))  # for run.py, which counts epochs
+    start = advanced - batch_size
     served = start + tf.range(batch_size, dtype=tf.int64)  # [B]
     epoch, offset = served // n, served % n
     # The shuffle keeps only the low bits of its key, 8 of each word for N <= 65,536: spread seed and epoch over them.

@@ -1,12 +1,20 @@
 """Folders of pictures: what becomes of a file, the cache, large sets. Pillow writes the files; NumPy says what they hold."""
+import json
 import os
 import pathlib
 import re
+import sys
 import types
 
 import data
+import evaluator
 import files
+import flags
+import gan_fc
+import metrics
 import pictures
+import run
+import sample
 
 import numpy as np
 import pytest
@@ -342,3 +350,139 @@ def test_a_count_that_cannot_be_shuffled_leaves_one_more_to_the_test(monkeypatch
         monkeypatch.setattr(pictures, 'load', lambda *arguments, found=found: found)
         monkeypatch.setattr(data, 'full_name', lambda name: name)
         assert tuple(len(data.load('set', split, 1)[0]) for split in ('train', 'test')) == counts
+
+
+# runs on a folder
+
+FLAGS = ('--image-size 8 --channels 3 --g-hidden 8 --d-hidden 8 --batch-size 16 --dropout 0 --epochs 2 --eval-every 5 '
+         '--sample-every 5 --checkpoint-every 5 --precision float32').split()
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, capsys):
+    """Runs gan_fc.py with flags on a folder, as another program would: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    for module in gan_fc, run:  # flags set constants: put them back afterwards
+        for name, value in flags.constants(vars(module)).items():
+            monkeypatch.setattr(module, name, value)
+
+    def start(folder, *more):
+        pictures.load.cache_clear()
+        before = {module: flags.constants(vars(module)) for module in (gan_fc, run)}
+        monkeypatch.setattr(sys, 'argv', ['gan_fc.py', '--dataset', str(folder), *FLAGS, *more])
+        status = 0
+        try:
+            run.main(vars(gan_fc))
+        except SystemExit as stop:
+            status = stop.code
+        for module, constants in before.items():
+            vars(module).update(constants)
+        return (status, *capsys.readouterr())
+    return start
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def test_a_run_knows_its_pictures_wherever_they_are(tmp_path, train, monkeypatch, capsys):
+    folder, run_dir = folder_of(tmp_path / 'set', 80), tmp_path / 'runs/gan_fc-set'
+    status, out, error = train('set')
+    assert status == 0, error
+    assert 'starts at step 0 of 9 (2 passes over the data)' in out  # 72 pictures, 16 a step, twice: 9
+    assert 'Frechet distances are of 72 samples, not 2000' in out
+    assert 'not measured: 8 pictures held out for tests are too few, it takes 65' in out
+    settings = json.loads((run_dir / 'settings.json').read_text())['settings']
+    assert settings['DATASET'] == str(folder) and settings['PICTURES'].startswith('80 pictures, sha256 ')
+    assert 'frechet_72' in (run_dir / 'scalars.csv').read_text()
+    assert sample.draw(run_dir, 3).shape == (3, 8, 8, 3)
+
+    os.utime(folder / '005.png', (1, 1))
+    assert 'finished' in train('set')[1]
+    folder.rename(tmp_path / 'moved')
+    status, out, _ = train('moved', '--run-dir', str(run_dir))
+    assert status == 0 and 'finished' in out
+    assert json.loads((run_dir / 'settings.json').read_text())['settings']['DATASET'] == str(tmp_path / 'moved')
+
+    before = contents(run_dir)
+    for change, counts in [(lambda: Image.new('RGB', [8, 8]).save(tmp_path / 'moved/005.png'), '80 pictures.*now 80 pictures'),
+                           (lambda: (tmp_path / 'moved/005.png').unlink(), '80 pictures.*now 79 pictures')]:
+        change()
+        status, _, error = train('moved', '--run-dir', str(run_dir), '--epochs', '3')
+        assert status == 2 and re.search(f'error: the pictures in .*moved have changed since .* {counts}', error), error
+        assert contents(run_dir) == before
+    status, _, error = train('moved', '--run-dir', str(run_dir), '--image-size', '12')
+    assert status == 2 and 'IMAGE_SIZE was 8, now 12' in error and contents(run_dir) == before
+
+
+def test_a_few_pictures_are_trained_on_without_being_measured(tmp_path, train):
+    status, out, error = train(folder_of(tmp_path / 'set', 20))
+    assert status == 0 and '18 pictures to train with are too few for a Frechet distance' in out, error
+    assert 'frechet' not in (tmp_path / 'runs/gan_fc-set/scalars.csv').read_text()
+
+
+@pytest.mark.parametrize('more, complaint', [
+    (['--batch-size', '19'], 'BATCH_SIZE is 19, but must be from 1 to the number of images, 18'),
+    (['--steps', '5'], '--steps and --epochs'), (['--channels', '2'], 'channels must be 1 or 3'),
+    (['--image-size', '0'], 'size at least 1'), (['--dataset', 'sett'], "unknown data set 'sett'"),
+    (['--dataset', './sett'], 'does not exist')])
+def test_mistakes_are_one_line_with_status_2(more, complaint, tmp_path, train):
+    status, _, error = train(folder_of(tmp_path / 'set', 20), *more)
+    lines = [line for line in error.splitlines() if 'error' in line]
+    assert status == 2 and len(lines) == 1 and complaint in lines[0], error
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_an_epoch_is_a_pass_over_the_data():
+    """However many batches a step draws: in `steps` steps at least epochs * 90 pictures are served, in one less not."""
+    with tf.Graph().as_default():
+        x = data.batches(np.zeros([90, 2, 2, 1], np.uint8), 16)
+        critic, generator = tf.identity(x).op, tf.zeros([]).op
+        for draws, epochs in (1, 1), (1, 8), (5, 3), (2, 45):
+            steps, _ = run._steps([critic] * draws + [generator], 7, epochs)
+            assert steps * draws * 16 >= epochs * 90 > (steps - 1) * draws * 16
+        assert run._steps([critic], 7, 0) == (7, 0)
+        with pytest.raises(files.UserError, match='--steps'):
+            run._steps([generator], 7, 1)
+
+
+def test_the_samples_of_a_folder_are_measured_against_its_own_test_set(tmp_path, monkeypatch):
+    folder = str(folder_of(tmp_path / 'set', 700))
+    train, test = (data.load(folder, split, 8, 3)[0] for split in ('train', 'test'))
+    metrics._yardstick.cache_clear()
+    copies = metrics.measure(train[:70], folder, 70, tmp_path / 'nearest.png')
+    assert copies['model']['copied'] == 1 and copies['dataset'] == folder and 'untrained' in copies['evaluator']
+    itself = metrics.measure(test, folder, 70)
+    for name, value in itself['real'].items():
+        assert itself['model'][name] == pytest.approx(value)
+    assert metrics._default_count(folder, (8, 8, 3)) == 70
+    monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path / 'samples.npz'), '--dataset', folder])
+    np.savez(tmp_path / 'samples.npz', images=test)
+    metrics.main()
+
+
+def test_nearest_reads_from_disk_in_blocks(tmp_path, monkeypatch):
+    train = RANDOM.integers(0, 256, [50, 4, 4, 3], np.uint8)
+    images = RANDOM.integers(0, 256, [9, 4, 4, 3], np.uint8)
+    np.save(tmp_path / 'a.npy', train)
+    monkeypatch.setattr(metrics, 'SEARCHED', 48 * 40)
+    distances, where = metrics.nearest(images, pictures.OnDisk(tmp_path / 'a.npy'))
+    gaps = np.sqrt(np.square((images[:, None] - train[:40].astype(float)) / 255).sum((2, 3, 4)))
+    np.testing.assert_allclose(distances, np.sort(gaps, 1)[:, :2])
+    np.testing.assert_array_equal(where, gaps.argmin(1))
+
+
+def test_larger_and_coloured_digits_are_brought_to_the_classifiers_size():
+    try:
+        small, labels = data.load('mnist', 'test')
+    except files.UserError as error:
+        pytest.skip(str(error))
+    small, labels = small[:300], labels[:300]
+    large = np.stack([Image.fromarray(image[..., 0]).resize([64, 64], Image.Resampling.BICUBIC) for image in small])
+    large = large[..., None].repeat(3, 3)
+    fitted = evaluator.fitted(large, 'mnist')
+    assert fitted.shape == small.shape and np.abs(fitted.astype(int) - small).mean() < 4
+    found = evaluator.features(large, 'mnist')
+    assert (found[1].argmax(1) == labels).mean() > 0.98
+    np.testing.assert_array_equal(found[0], evaluator.features(fitted, 'mnist')[0])
+    assert evaluator.fitted(small, 'mnist') is small and evaluator.fitted(large, 'pictures') is large
