@@ -207,7 +207,7 @@ def test_train_and_test_share_the_pictures_out(tmp_path, capsys):
 
 def test_grey_pictures_of_a_colour_folder_are_said(tmp_path, capsys):
     folder = folder_of(tmp_path / 'set', 12)
-    images, _ = data.load(str(folder), size=8)
+    images, _ = data.load(str(folder), size=8, channels=1)
     assert images.shape == (11, 8, 8, 1) and '12 of them turned grey (--channels 3 keeps the colour)' in capsys.readouterr().out
 
 
