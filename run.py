@@ -26,6 +26,7 @@ DATA_DIR = ''            # folder to look for the data set first; the environmen
 RUN_DIR = ''             # folder of the run; by default runs/<script>-<dataset>
 PRECISION = 'auto'       # 'auto', 'float32' or 'mixed': mixed computes in 16 bits; auto does so on a CPU with bfloat16
 LOG_EVERY = 10           # steps between rows of scalars.csv and points in TensorBoard
+EPOCHS = 0               # passes over the data, instead of STEPS; 0 leaves it to STEPS
 SAMPLE_EVERY = 100       # steps between pictures of the same latents
 EVAL_EVERY = 500         # steps between Frechet distances; 0 measures nothing, at the end neither
 EVAL_COUNT = 2000        # samples of a Frechet distance: compare only those of equal counts
@@ -36,7 +37,8 @@ GRID = 64                # latents of a picture
 def main(script):
     """Runs a script (its `globals()`) as a program: constants from flags, main() in a fresh graph, errors in a line."""
     with files.one_line_errors():
-        flags.parse([script, globals()])
+        if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()]):
+            raise files.UserError('--steps and --epochs both say how long to train: give one of them')
         data.DATA_DIR = DATA_DIR
         with tf.Graph().as_default():
             script['main']()
@@ -63,8 +65,14 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     """
     settings = {**flags.constants(globals()), **flags.constants(script)}
     settings['PRECISION'] = _precision(settings['PRECISION'])
-    settings['DATASET'] = data.NAMES.get(settings['DATASET'].lower(), settings['DATASET'])
-    folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{settings["DATASET"]}')
+    steps, epochs = _steps(updates, steps, settings['EPOCHS'])
+    settings['STEPS'] = steps
+    if 'IMAGE_SIZE' in script:
+        settings['DATASET'] = data.full_name(settings['DATASET'])
+        if fingerprint := data.fingerprint(settings['DATASET'], settings['IMAGE_SIZE'], settings['CHANNELS']):
+            settings['PICTURES'] = fingerprint
+    name = pathlib.Path(settings['DATASET']).name or 'pictures'
+    folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{name}')
     runfolder.claim(folder, pathlib.Path(script['__file__']).name, settings)
     print(_sizes())
 
@@ -85,14 +93,15 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
         start = runfolder.restore(session, saver, folder / 'checkpoints')
         tf.get_default_graph().finalize()
         if start >= steps and (folder / 'samples.gif').exists():
-            print(f'finished: {folder} is at step {start}; --steps {2 * start} trains it on')
+            more = f'--epochs {2 * epochs}' if epochs else f'--steps {2 * start}'
+            print(f'finished: {folder} is at step {start}; {more} trains it on')
             return folder, session.run(measured)
         calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
         draws = latents(max(settings['GRID'], settings['EVAL_COUNT']), z_dim, settings['SEED'])
 
         def sample(count):
-            parts = [session.run(images, {z: draws[i:i + 500][:count - i]}) for i in range(0, count, 500)]
-            return viz.to_uint8(np.concatenate(parts))
+            return np.concatenate([viz.to_uint8(session.run(images, {z: draws[i:i + 500][:count - i]}))
+                                   for i in range(0, count, 500)])
 
         def picture(step):
             if pictures:
@@ -121,14 +130,22 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
         def due(constant):
             return settings[constant] and (step % settings[constant] == 0 or step == steps)
 
-        frechet = f'frechet_{settings["EVAL_COUNT"]}'
         columns = list(scalars)
         if settings['EVAL_EVERY']:
-            columns += [*measured, frechet] if generator else measured
-        if frechet in columns:
-            distance = metrics.watch(settings['DATASET'], settings['EVAL_COUNT'])
+            columns += measured
+        shape = images.shape[1:].as_list() if generator else None
+        evaluated, frechet = settings['EVAL_COUNT'], None
+        if settings['EVAL_EVERY'] and generator:
+            if 'PICTURES' in settings:
+                evaluated = metrics.affordable(settings['DATASET'], shape, evaluated)
+            if evaluated:
+                frechet = f'frechet_{evaluated}'
+                columns.append(frechet)
+                distance = metrics.watch(settings['DATASET'], evaluated, shape)
         with runfolder.Log(folder, columns, start, story, settings) as log:
-            print(f'{"goes on" if start else "starts"} at step {start} of {steps}; pictures in {folder / "samples"}', flush=True)
+            passes = f' ({epochs} passes over the data)' if epochs else ''
+            print(f'{"goes on" if start else "starts"} at step {start} of {steps}{passes}; pictures in {folder / "samples"}',
+                  flush=True)
             began = time.monotonic()
             best = min((row[frechet] for row in log.rows.values() if frechet in row), default=math.inf)
             if start == 0:
@@ -144,8 +161,8 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
                             raise files.UserError(f'{name} is {value} at step {step}; {runfolder.last_good(folder)}')
                     if due('EVAL_EVERY'):
                         values.update(session.run(measured))
-                    if due('EVAL_EVERY') and generator:
-                        values[frechet] = distance(sample(settings['EVAL_COUNT']))
+                    if due('EVAL_EVERY') and frechet:
+                        values[frechet] = distance(sample(evaluated))
                         if values[frechet] < best:
                             best = values[frechet]
                             export('generator', folder / 'generator-best')
@@ -167,13 +184,23 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
 
     viz.curves(folder / 'losses.png', folder / 'scalars.csv', together=list(measured))
     print(f'trained to step {steps} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
-    if frechet in columns:
+    if frechet:
         print('measuring the samples', flush=True)
-        print(metrics.report(folder, settings['DATASET']))
+        print(metrics.report(folder, settings['DATASET'], shape))
     viz.film(folder / 'samples.gif', sorted((folder / 'samples').glob('step-*.png')))
     more = f'; draw more with: python sample.py {folder}' if generator else ''
     print(f'finished: look at {folder}/samples.gif and losses.png{more}')
     return folder, result
+
+
+def _steps(updates, steps, epochs):
+    """(steps, epochs): how long to train, from `epochs` passes over the data, if it is not 0, for what a step draws of them."""
+    if not epochs:
+        return steps, 0
+    for position, batch, count in tf.get_collection('batches'):
+        if drawn := batch * sum(position in _draws(update) for update in updates):
+            return -(-epochs * count // drawn), epochs
+    raise files.UserError('this script draws no batches of a data set: use --steps instead of --epochs')
 
 
 def _precision(wanted):
