@@ -48,7 +48,7 @@ def generator(z, training):
 
 def discriminator(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x)."""
-    with ops.network('discriminator', initializer=ops.normal(0.02)):
+    with ops.network('discriminator'):
         h = tf.nn.relu(ops.conv(x, 32, 'conv1', size=5, stride=1))
         h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 14, 14, 32]
         h = tf.nn.relu(ops.conv(h, 64, 'conv2', size=5, stride=1))
