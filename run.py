@@ -67,6 +67,7 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     settings['PRECISION'] = _precision(settings['PRECISION'])
     steps, epochs = _steps(updates, steps, settings['EPOCHS'])
     settings['STEPS'] = steps
+    settings['DATASET'] = data.NAMES.get(settings['DATASET'].lower(), settings['DATASET'])
     if 'IMAGE_SIZE' in script:
         settings['DATASET'] = data.full_name(settings['DATASET'])
         if fingerprint := data.fingerprint(settings['DATASET'], settings['IMAGE_SIZE'], settings['CHANNELS']):
