@@ -62,7 +62,7 @@ def relativistic(real, fake):
 
 
 def softmax(real, fake):
-    """One softmax over the batch: D wants all of it on the real samples, G even on all. Lin 2017, arXiv:1704.06191, eq. 4, 5."""
+    """One softmax over the batch: D wants all of it on real samples, G even on all. Lin 2017, arXiv:1704.06191, eq. 4, 5."""
     every = tf.concat([real, fake], 0)
     return tf.reduce_logsumexp(every) - mean(real), tf.reduce_logsumexp(every) - mean(every)
 
@@ -75,7 +75,7 @@ def least_squares(real, fake):
 
 
 def hinge(real, fake):
-    """2 (1 - total variation) at the best D. Geometric GAN: Lim & Ye 2017, arXiv:1705.02894; Tran et al., arXiv:1702.08896."""
+    """2 (1 - total variation) at the best D. Geometric GAN: Lim & Ye 2017, arXiv:1705.02894."""
     return mean(relu(1 - real)) + mean(relu(1 + fake)), -mean(fake)
 
 
@@ -108,7 +108,7 @@ def fisher(real, fake):
 # The f-divergences of Nowozin et al. 2016, arXiv:1606.00709, table 1, 2 and 6: D_f(p, q) = max E_p T - E_q f*(T)
 
 def f_gan(t, conjugate):
-    """T = t(score), f*(T) = conjugate(score); G maximizes E_q T, their section 3.2, because E_q f*(T) vanishes as minimax does."""
+    """T = t(score), f*(T) = conjugate(score); G maximizes E_q T (section 3.2), because E_q f*(T) may vanish as minimax does."""
     return lambda real, fake: (mean(conjugate(fake)) - mean(t(real)), -mean(t(fake)))
 
 
@@ -127,9 +127,9 @@ def distances(a, b):
 
 
 def cramer(real, fake):
-    """G: energy distance 2 E|r - f| - E|f - f'| - E|r - r'|; critic: the surrogate. Bellemare et al. 2017, arXiv:1705.10743, alg. 1.
+    """G: the energy distance 2 E|r - f| - E|f - f'| - E|r - r'|; critic: its surrogate. Bellemare et al. 2017, arXiv:1705.10743.
 
-    The two independent samples are the halves of the batch; E|r - r'|, which G cannot change, is left out.
+    Algorithm 1; the two independent samples are the halves of the batch; E|r - r'|, which G cannot change, is left out.
     """
     one, other = fake[::2], fake[1::2]
     surrogate = mean(cramer_witness(real, real, fake)) - mean(cramer_witness(one, real, fake))
@@ -148,7 +148,7 @@ def kernel(a, b):
 
 
 def mmd(real, fake):
-    """The squared mean discrepancy, unbiased. MMD-GAN: Li et al. 2017, arXiv:1705.08584; Binkowski et al. 2018, arXiv:1801.01401."""
+    """The squared mean discrepancy, unbiased. Li et al. 2017, arXiv:1705.08584; Binkowski et al. 2018, arXiv:1801.01401."""
     def others(k):
         n = tf.cast(tf.shape(k)[0], tf.float32)
         return (tf.reduce_sum(k) - tf.linalg.trace(k)) / (n * (n - 1))
@@ -258,7 +258,8 @@ def main():
     fake = testbed.generator(z, DATASET, training=True)
     if penalty == 'instance-noise':
         share = share_left()
-        x, fake = instance_noise(x, share), instance_noise(fake, share)
+        with tf.variable_scope('noise'):
+            x, fake = instance_noise(x, share), instance_noise(fake, share)
     real_scores, fake_scores = critic(x), critic(fake)
 
     with tf.name_scope('losses'):

@@ -182,12 +182,13 @@ def spectral_norm(training):
             key, size = _key(f'{name}/u'), w.shape[-1]
             u = getter(f'{name}/u', **{**options, 'shape': [1, size], 'trainable': False, 'constraint': None, 'initializer':
                        lambda shape, dtype, partition_info: tf.random.stateless_normal(shape, [key, 0])})
-            matrix = tf.reshape(w, [-1, size])
-            v = tf.stop_gradient(_unit(tf.matmul(u.read_value(), matrix, transpose_b=True)))   # [1, h w inputs]
-            turned = tf.stop_gradient(_unit(tf.matmul(v, matrix)))                             # [1, outputs]
-            known.append(w / tf.reduce_sum(tf.matmul(v, matrix) * turned))
-            if training:
-                tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, u.assign(turned, read_value=False))
+            with tf.name_scope(f'{name}/spectral_norm/'):  # a getter starts without a name scope
+                matrix = tf.reshape(w, [-1, size])
+                v = tf.stop_gradient(_unit(tf.matmul(u.read_value(), matrix, transpose_b=True)))   # [1, h w inputs]
+                turned = tf.stop_gradient(_unit(tf.matmul(v, matrix)))                             # [1, outputs]
+                known.append(w / tf.reduce_sum(tf.matmul(v, matrix) * turned))
+                if training:
+                    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, u.assign(turned, read_value=False))
         return known[0]
 
     with tf.variable_scope(tf.get_variable_scope(), custom_getter=divided, auxiliary_name_scope=False):
