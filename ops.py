@@ -214,6 +214,15 @@ def uniform(shape, name):
     return tf.random.stateless_uniform(shape, _draw(name), name=name)
 
 
+def share_left(name, updates):
+    """Scalar tensor: 1 at the first update of the network `name`, then falling along a line to 0 after so many updates."""
+    with network(name):
+        done = tf.get_variable('updates', [], initializer=tf.zeros_initializer(), trainable=False)
+        before = done.read_value()
+        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, done.assign(before + 1, read_value=False))
+        return tf.nn.relu(1 - before / updates)
+
+
 def minimize(optimizer, loss, scope):
     """One step of `optimizer` on `loss` for the trainable variables under `scope`, for example 'generator/'.
 
