@@ -27,6 +27,7 @@ BATCH_SIZE = 128         # real samples in an update, and as many generated ones
 Z_DIM = 64               # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
+DECAY = False            # whether the rates fall to 0, along a line to the last step
 BETA1 = 0.5              # Adam's momentum
 WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
 SEED = 0                 # start of all randomness
@@ -62,7 +63,7 @@ def relativistic(real, fake):
 
 
 def softmax(real, fake):
-    """One softmax over the batch: D wants all of it on the real samples, G even on all. Lin 2017, arXiv:1704.06191, eq. 4, 5."""
+    """One softmax over the batch: D wants all of it on real samples, G even on all. Lin 2017, arXiv:1704.06191, eq. 4, 5."""
     every = tf.concat([real, fake], 0)
     return tf.reduce_logsumexp(every) - mean(real), tf.reduce_logsumexp(every) - mean(every)
 
@@ -75,7 +76,7 @@ def least_squares(real, fake):
 
 
 def hinge(real, fake):
-    """2 (1 - total variation) at the best D. Geometric GAN: Lim & Ye 2017, arXiv:1705.02894; Tran et al., arXiv:1702.08896."""
+    """2 (1 - total variation) at the best D. Geometric GAN: Lim & Ye 2017, arXiv:1705.02894."""
     return mean(relu(1 - real)) + mean(relu(1 + fake)), -mean(fake)
 
 
@@ -108,7 +109,7 @@ def fisher(real, fake):
 # The f-divergences of Nowozin et al. 2016, arXiv:1606.00709, table 1, 2 and 6: D_f(p, q) = max E_p T - E_q f*(T)
 
 def f_gan(t, conjugate):
-    """T = t(score), f*(T) = conjugate(score); G maximizes E_q T, their section 3.2, because E_q f*(T) vanishes as minimax does."""
+    """T = t(score), f*(T) = conjugate(score); G maximizes E_q T (section 3.2), because E_q f*(T) may vanish as minimax does."""
     return lambda real, fake: (mean(conjugate(fake)) - mean(t(real)), -mean(t(fake)))
 
 
@@ -127,9 +128,9 @@ def distances(a, b):
 
 
 def cramer(real, fake):
-    """G: energy distance 2 E|r - f| - E|f - f'| - E|r - r'|; critic: the surrogate. Bellemare et al. 2017, arXiv:1705.10743, alg. 1.
+    """G: the energy distance 2 E|r - f| - E|f - f'| - E|r - r'|; critic: its surrogate. Bellemare et al. 2017, arXiv:1705.10743.
 
-    The two independent samples are the halves of the batch; E|r - r'|, which G cannot change, is left out.
+    Algorithm 1; the two independent samples are the halves of the batch; E|r - r'|, which G cannot change, is left out.
     """
     one, other = fake[::2], fake[1::2]
     surrogate = mean(cramer_witness(real, real, fake)) - mean(cramer_witness(one, real, fake))
@@ -148,7 +149,7 @@ def kernel(a, b):
 
 
 def mmd(real, fake):
-    """The squared mean discrepancy, unbiased. MMD-GAN: Li et al. 2017, arXiv:1705.08584; Binkowski et al. 2018, arXiv:1801.01401."""
+    """The squared mean discrepancy, unbiased. Li et al. 2017, arXiv:1705.08584; Binkowski et al. 2018, arXiv:1801.01401."""
     def others(k):
         n = tf.cast(tf.shape(k)[0], tf.float32)
         return (tf.reduce_sum(k) - tf.linalg.trace(k)) / (n * (n - 1))
@@ -231,15 +232,6 @@ def instance_noise(x, share):
     return x + NOISE * share * ops.noise(tf.shape(x), 'instance')
 
 
-def share_left():
-    """1 at the critic's first update, then falling to 0 at its last."""
-    with ops.network('discriminator'):
-        done = tf.get_variable('updates', [], initializer=tf.zeros_initializer(), trainable=False)
-        before = done.read_value()
-        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, done.assign(before + 1, read_value=False))
-        return relu(1 - before / (STEPS * D_STEPS))
-
-
 def main():
     for name, known in (OBJECTIVE, [*OBJECTIVES]), (PENALTY, ['own', *PENALTIES, *OTHERS]):
         if name not in known:
@@ -256,9 +248,11 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
+    share = ops.share_left('discriminator', STEPS * D_STEPS) if DECAY or penalty == 'instance-noise' else 1.0
+    rate = share if DECAY else 1.0
     if penalty == 'instance-noise':
-        share = share_left()
-        x, fake = instance_noise(x, share), instance_noise(fake, share)
+        with tf.variable_scope('noise'):
+            x, fake = instance_noise(x, share), instance_noise(fake, share)
     real_scores, fake_scores = critic(x), critic(fake)
 
     with tf.name_scope('losses'):
@@ -270,8 +264,8 @@ def main():
             d_loss += WEIGHT * scalars['penalty']
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
         if penalty == 'clip':  # Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1
             with tf.control_dependencies([d_step]):
                 d_step = tf.group(*(v.assign(tf.clip_by_value(v.read_value(), -CLIP, CLIP), read_value=False)

@@ -182,12 +182,13 @@ def spectral_norm(training):
             key, size = _key(f'{name}/u'), w.shape[-1]
             u = getter(f'{name}/u', **{**options, 'shape': [1, size], 'trainable': False, 'constraint': None, 'initializer':
                        lambda shape, dtype, partition_info: tf.random.stateless_normal(shape, [key, 0])})
-            matrix = tf.reshape(w, [-1, size])
-            v = tf.stop_gradient(_unit(tf.matmul(u.read_value(), matrix, transpose_b=True)))   # [1, h w inputs]
-            turned = tf.stop_gradient(_unit(tf.matmul(v, matrix)))                             # [1, outputs]
-            known.append(w / tf.reduce_sum(tf.matmul(v, matrix) * turned))
-            if training:
-                tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, u.assign(turned, read_value=False))
+            with tf.name_scope(f'{name}/spectral_norm/'):  # a getter starts without a name scope
+                matrix = tf.reshape(w, [-1, size])
+                v = tf.stop_gradient(_unit(tf.matmul(u.read_value(), matrix, transpose_b=True)))   # [1, h w inputs]
+                turned = tf.stop_gradient(_unit(tf.matmul(v, matrix)))                             # [1, outputs]
+                known.append(w / tf.reduce_sum(tf.matmul(v, matrix) * turned))
+                if training:
+                    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, u.assign(turned, read_value=False))
         return known[0]
 
     with tf.variable_scope(tf.get_variable_scope(), custom_getter=divided, auxiliary_name_scope=False):
@@ -211,6 +212,15 @@ def noise(shape, name='z'):
 def uniform(shape, name):
     """Float32 tensor of `shape` from U[0, 1); every session call that reads it draws anew."""
     return tf.random.stateless_uniform(shape, _draw(name), name=name)
+
+
+def share_left(name, updates):
+    """Scalar tensor: 1 at the first update of the network `name`, then falling along a line to 0 after so many updates."""
+    with network(name):
+        done = tf.get_variable('updates', [], initializer=tf.zeros_initializer(), trainable=False)
+        before = done.read_value()
+        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, done.assign(before + 1, read_value=False))
+        return tf.nn.relu(1 - before / updates)
 
 
 def minimize(optimizer, loss, scope):

@@ -20,6 +20,7 @@ BATCH_SIZE = 100         # packs in an update; PacGAN's
 Z_DIM = 2                # length of the latent vector z; PacGAN's
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
+DECAY = False            # whether the rates fall to 0, along a line to the last step
 BETA1 = 0.8              # Adam's momentum; PacGAN's
 WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
 OTHERS = 8               # packs over which a packed D is averaged to be drawn
@@ -59,9 +60,10 @@ def main():
         scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
 
+    rate = ops.share_left('discriminator', STEPS) if DECAY else 1.0
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
 
     watched = testbed.watched(DATASET, Z_DIM, score, lambda logits: losses(logits, logits)[1])
     folder, found = run.train(globals(), updates=[d_step, g_step], scalars=scalars, steps=STEPS,
