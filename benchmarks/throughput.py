@@ -18,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).parent
@@ -53,8 +54,9 @@ for batch in 64, 128:
 class Contestant:
     def __init__(self, command):
         name, *arguments = command.split()
+        self.errors = tempfile.TemporaryFile('w+')
         self.process = subprocess.Popen([sys.executable, str(HERE / 'contest' / f'{name}.py'), *arguments], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
                                         env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'})
         self.facts, self.rates = self._hear(), []
 
@@ -62,7 +64,8 @@ class Contestant:
         for line in self.process.stdout:
             if line.startswith('@'):
                 return json.loads(line[1:])
-        raise SystemExit(self.process.stderr.read()[-2000:])
+        self.errors.seek(0)
+        raise SystemExit(self.errors.read()[-2000:])
 
     def run(self, seconds):
         print(seconds, file=self.process.stdin, flush=True)
@@ -71,7 +74,8 @@ class Contestant:
 
     def end(self):
         self.process.stdin.close()
-        self.process.communicate()
+        self.process.stdout.close()
+        self.process.wait()
 
 
 def measure(commands, rounds, seconds):
@@ -101,8 +105,8 @@ def table(title, found):
     lines = [f'### {title}', '',
              f'{flop / 1e9:.3g} GFLOP of products a step; matmul peak {statistics.median(peaks["float32"]) / 1e9:.0f} GFLOP/s in '
              f'float32, {statistics.median(peaks["mixed"]) / 1e9:.0f} in bfloat16.', '',
-             '| | steps/s, median | lowest to highest | GFLOP/s | share of the peak '
-             '| ours float32 / it | ours mixed / it | peak memory, MB |',
+             '| | steps/s, median | lowest to highest | GFLOP/s | share of the peak | ours float32 / it | ours mixed / it '
+             '| peak memory, MB |',
              '|---|---|---|---|---|---|---|---|']
     for name, (rates, facts) in found.items():
         if name.startswith('matmul'):
