@@ -1,7 +1,7 @@
 """Which objectives and remedies collapse? Trains each row of a table on each data set, from several seeds, and writes it.
 
     python benchmarks/collapse.py docs/collapse
-    python benchmarks/collapse.py docs/collapse --only plain 'packing 4' --datasets grid --seeds 5 --jobs 2
+    python benchmarks/collapse.py docs/collapse --only 'plain GAN' 'packing 4' --datasets grid --seeds 5 --jobs 2
 
 docs/collapse.json keeps every cell that was measured, with its command, so that the same command goes on where it stopped, and
 only cells whose commands have changed are measured again; docs/collapse.md is the table of what there is. All rows have
@@ -38,7 +38,7 @@ COMMON = {  # flags of every run on a data set; a row's own come after them and 
 QUIET = '--sample-every 0 --checkpoint-every 0 --log-every 100'
 Row = collections.namedtuple('Row', 'script flags planes', defaults=['', ''])  # planes: more flags, for ring and grid alone
 REMEDIES = {
-    'plain: non-saturating GAN': Row('toy.py'),
+    'plain GAN': Row('toy.py'),
     'packing 2': Row('toy.py', '--packing 2'),
     'packing 4': Row('toy.py', '--packing 4'),
     'unrolled, 5 updates': Row('unrolled_gan.py', '--unroll 5'),
