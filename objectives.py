@@ -27,6 +27,7 @@ BATCH_SIZE = 128         # real samples in an update, and as many generated ones
 Z_DIM = 64               # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
+DECAY = False            # whether the rates fall to 0, along a line to the last step
 BETA1 = 0.5              # Adam's momentum
 WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
 SEED = 0                 # start of all randomness
@@ -231,15 +232,6 @@ def instance_noise(x, share):
     return x + NOISE * share * ops.noise(tf.shape(x), 'instance')
 
 
-def share_left():
-    """1 at the critic's first update, then falling to 0 at its last."""
-    with ops.network('discriminator'):
-        done = tf.get_variable('updates', [], initializer=tf.zeros_initializer(), trainable=False)
-        before = done.read_value()
-        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, done.assign(before + 1, read_value=False))
-        return relu(1 - before / (STEPS * D_STEPS))
-
-
 def main():
     for name, known in (OBJECTIVE, [*OBJECTIVES]), (PENALTY, ['own', *PENALTIES, *OTHERS]):
         if name not in known:
@@ -256,8 +248,9 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
+    share = ops.share_left('discriminator', STEPS * D_STEPS) if DECAY or penalty == 'instance-noise' else 1.0
+    rate = share if DECAY else 1.0
     if penalty == 'instance-noise':
-        share = share_left()
         with tf.variable_scope('noise'):
             x, fake = instance_noise(x, share), instance_noise(fake, share)
     real_scores, fake_scores = critic(x), critic(fake)
@@ -271,8 +264,8 @@ def main():
             d_loss += WEIGHT * scalars['penalty']
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
         if penalty == 'clip':  # Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1
             with tf.control_dependencies([d_step]):
                 d_step = tf.group(*(v.assign(tf.clip_by_value(v.read_value(), -CLIP, CLIP), read_value=False)

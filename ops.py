@@ -29,6 +29,17 @@ def network(name, initializer=None, constraint=None):
             yield
 
 
+@contextlib.contextmanager
+def substituted(values):
+    """Inside, networks take `values` {name of a variable: tensor} for these variables of theirs, which are not touched."""
+    def substitute(getter, name, *args, **options):
+        variable = getter(name, *args, **options)
+        return values.get(name, variable)
+
+    with tf.variable_scope(tf.get_variable_scope(), custom_getter=substitute, auxiliary_name_scope=False):
+        yield
+
+
 def normal(stddev):
     """Initializer of weights from N(0, stddev^2)."""
     return lambda shape, seed: tf.random.stateless_normal(shape, seed, stddev=stddev)
@@ -201,6 +212,15 @@ def noise(shape, name='z'):
 def uniform(shape, name):
     """Float32 tensor of `shape` from U[0, 1); every session call that reads it draws anew."""
     return tf.random.stateless_uniform(shape, _draw(name), name=name)
+
+
+def share_left(name, updates):
+    """Scalar tensor: 1 at the first update of the network `name`, then falling along a line to 0 after so many updates."""
+    with network(name):
+        done = tf.get_variable('updates', [], initializer=tf.zeros_initializer(), trainable=False)
+        before = done.read_value()
+        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, done.assign(before + 1, read_value=False))
+        return tf.nn.relu(1 - before / updates)
 
 
 def minimize(optimizer, loss, scope):

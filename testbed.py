@@ -8,7 +8,10 @@ The networks for points are PacGAN's with about a third of its units, so that a 
 layers with batch norm and ReLU, D has 3 of maxout with 5 pieces. For pictures they are a small DCGAN. D has no batch norm, so
 that every penalty may be put on it.
 """
+import json
+
 import data
+import files
 import ops
 import viz
 
@@ -137,3 +140,12 @@ def watched(dataset, z_dim, score=None, g_loss=None):
     side = PLANES[dataset][3]
     return {'pictures': pictures, 'draw': lambda *arrays: viz.plane(side, *arrays),
             'measures': lambda: measures(sampled(), dataset)}
+
+
+def conclude(folder, found):
+    """Prints what run.train has returned, its folder and {measure: value}, in a line, and writes it as metrics.json."""
+    if found:  # the measures of pictures are run.train's own
+        found = {name: float(value) for name, value in found.items()}
+        with files.replacing(folder / 'metrics.json') as temporary:
+            temporary.write_text(json.dumps(found) + '\n')
+        print(f'{found["modes"]:.0f} modes, {found["quality"]:.1%} of high quality, reverse KL {found["reverse_kl"]:.3f}')

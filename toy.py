@@ -13,15 +13,17 @@ import testbed
 
 import tensorflow.compat.v1 as tf
 
-DATASET = 'ring'         # 'ring', 'grid' or 'spirals'
+DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
 PACKING = 1              # samples that D sees at once; 1 is the plain GAN
 STEPS = 8000             # one step is an update of D, then one of G
 BATCH_SIZE = 100         # packs in an update; PacGAN's
 Z_DIM = 2                # length of the latent vector z; PacGAN's
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
+DECAY = False            # whether the rates fall to 0, along a line to the last step
 BETA1 = 0.8              # Adam's momentum; PacGAN's
 WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
+OTHERS = 8               # packs over which a packed D is averaged to be drawn
 SEED = 0                 # start of all randomness
 SAMPLE_EVERY = 250       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
@@ -33,6 +35,14 @@ def losses(real_logits, fake_logits):
     """Logits [B, 1] of packs of data and of samples -> (d_loss, g_loss)."""
     d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
     return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
+
+
+def score(points):
+    """Points [N, 2] -> logits [N, 1]: means over packs of the point and samples of G, OTHERS times, the same for every point."""
+    z = tf.random.stateless_normal([OTHERS * (PACKING - 1), Z_DIM], [0, 0])
+    others = tf.reshape(testbed.generator(z, DATASET, training=False), [OTHERS, 2 * (PACKING - 1)])
+    packs = tf.concat([tf.repeat(points, OTHERS, axis=0), tf.tile(others, [points.shape[0], 1])], axis=1)
+    return tf.reduce_mean(tf.reshape(testbed.discriminator(packs), [-1, OTHERS, 1]), axis=1)
 
 
 def main():
@@ -50,13 +60,15 @@ def main():
         scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
 
+    rate = ops.share_left('discriminator', STEPS) if DECAY else 1.0
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
 
+    watched = testbed.watched(DATASET, Z_DIM, score, lambda logits: losses(logits, logits)[1])
     folder, found = run.train(globals(), updates=[d_step, g_step], scalars=scalars, steps=STEPS,
-                              weight_average=WEIGHT_AVERAGE, **testbed.watched(DATASET, Z_DIM))
-    print(found)
+                              weight_average=WEIGHT_AVERAGE, **watched)
+    testbed.conclude(folder, found)
 
 
 if __name__ == '__main__':

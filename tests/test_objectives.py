@@ -5,6 +5,7 @@ import data
 import files
 import improved_gan
 import objectives
+import ops
 import run
 import sn_gan
 from objectives import OBJECTIVES, PENALTIES
@@ -311,9 +312,8 @@ def test_penalties_of_a_quadratic_critic():
 
 
 def test_instance_noise_falls_from_its_start_to_nothing(monkeypatch):
-    monkeypatch.setattr(objectives, 'STEPS', 4)
     monkeypatch.setattr(objectives, 'NOISE', .5)
-    share = objectives.share_left()
+    share = ops.share_left('discriminator', 4)
     noisy = objectives.instance_noise(tf.ones([2000, 2]), share)
     update = tf.get_collection(tf.GraphKeys.UPDATE_OPS, 'discriminator/')
     with tf.Session() as session:
