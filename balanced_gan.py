@@ -20,7 +20,7 @@ import tensorflow.compat.v1 as tf
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, a multiple of 4
 CHANNELS = 1             # 1 is grey, 3 is colour
-STEPS = 4000             # one step is the three updates, or what is left of them
+STEPS = 2000             # one step is the three updates, or what is left of them
 BATCH_SIZE = 64          # pictures in an update
 Z_DIM = 100              # length of the latent vector z
 D_FAKE_OVER = 0.6        # D learns on generated pictures while its loss on them is over this; 0 always learns
