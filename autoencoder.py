@@ -80,8 +80,8 @@ def pca(train, test, size):
 
 
 def main():
-    if min(CODE_SIZE, *HIDDEN) < 1 or max(NOISE, TEST_NOISE) > 1:
-        raise files.UserError('CODE_SIZE and HIDDEN must be at least 1, NOISE and TEST_NOISE at most 1')
+    if max(NOISE, TEST_NOISE) > 1:
+        raise files.UserError('NOISE and TEST_NOISE must be at most 1')
     if CODE_SIZE > IMAGE_SIZE * IMAGE_SIZE * CHANNELS:
         raise files.UserError(f'CODE_SIZE must be at most {IMAGE_SIZE * IMAGE_SIZE * CHANNELS}, the numbers in a picture')
     tf.set_random_seed(SEED)

@@ -10,6 +10,7 @@ Networks for Beginners"; the smoothed labels are from Salimans et al. 2016, arXi
 import math
 
 import data
+import files
 import ops
 import run
 import viz
@@ -38,6 +39,8 @@ SEED = 0                 # start of all randomness
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: maps twice as large, filtered."""
     side = IMAGE_SIZE // 4
+    if IMAGE_SIZE % 4:
+        raise files.UserError('IMAGE_SIZE must be a multiple of 4: G doubles its maps twice')
     with ops.network('generator'):
         h = ops.dense(z, side * side * 100, 'dense1', bias=False)
         h = tf.nn.relu(ops.batch_norm(tf.reshape(h, [-1, side, side, 100]), training, 'norm1'))   # [B, 7, 7, 100]

@@ -67,8 +67,6 @@ def squared_error(x):
 
 
 def main():
-    if min(CODE_SIZE, WIDTH) < 1:
-        raise files.UserError('CODE_SIZE and WIDTH must be at least 1')
     if IMAGE_SIZE % 4:
         raise files.UserError('IMAGE_SIZE must be a multiple of 4: the networks halve it twice')
     tf.set_random_seed(SEED)

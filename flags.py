@@ -2,10 +2,12 @@
 
 The type is that of the value, the help text is the comment on the line, and a comment that begins with quoted words
 ("'auto', 'float32' or 'mixed': …") lists the only values allowed. True and False make --flag and --no-flag; a tuple
-takes several values.
+takes several values. A whole number may be 0 where the comment says what that does, where it is 0 by default, and in the
+constants named …_EVERY, where it means never.
 """
 import argparse
 import ast
+import functools
 import math
 import pathlib
 import re
@@ -58,7 +60,8 @@ def _add(group, name, value, comment):
         return
     several = isinstance(value, tuple)
     kind = type(value[0] if several else value)
-    convert = {int: _whole, float: _real, str: str}[kind]
+    zero = not value or name.endswith('_EVERY') or re.search(r'\b0\b', comment)
+    convert = {int: functools.partial(_whole, name, 0 if zero else 1), float: _real, str: str}[kind]
     listed = re.match(r"'[^']*'((, | or )'[^']*')+", comment)
     group.add_argument(flag, dest=name, default=argparse.SUPPRESS, type=convert, help=text,
                        action=_Tuple if several else 'store', nargs='+' if several else None,
@@ -71,9 +74,9 @@ class _Tuple(argparse.Action):
         setattr(namespace, self.dest, tuple(values))
 
 
-def _whole(text):
-    if not re.fullmatch(r'\d[\d_]*', text):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0 up')
+def _whole(name, least, text):
+    if not re.fullmatch(r'\d[\d_]*', text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f'{name} is a whole number from {least} up, not {text!r}')
     return int(text)
 
 

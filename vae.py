@@ -83,8 +83,8 @@ def binary(x, u):
 
 
 def main():
-    if Z_DIM < 2 or min(HIDDEN) < 1:
-        raise files.UserError('Z_DIM must be at least 2, HIDDEN at least 1')
+    if Z_DIM < 2:
+        raise files.UserError('Z_DIM must be at least 2')
     tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)

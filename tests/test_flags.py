@@ -10,12 +10,15 @@ NAME = 'mnist'            # free text
 LOSS = 'a'                # 'a', 'b' or 'c d': the choices
 RESIZE = False            # a switch
 WIDTHS = (256, 512)       # several
+COPIES = 2                # 0 makes none
+SEED = 0                  # start
 lower = 1                 # not a constant
 TABLE = {'a': 1}          # not a flag
 '''
 SHARED = '''
 STEPS = 10       # here too
 EVERY = 5        # 100 % shared
+LOG_EVERY = 5    # steps
 '''
 
 
@@ -41,13 +44,14 @@ def test_every_type(tmp_path):
     flags.parse([script, shared], '--steps 7 --rate 1 --name x --loss b --resize --widths 1 2 3 --every 9'.split())
     assert [script[name] for name in ('STEPS', 'RATE', 'NAME', 'LOSS', 'RESIZE', 'WIDTHS')] == [7, 1.0, 'x', 'b', True, (1, 2, 3)]
     assert isinstance(script['RATE'], float) and shared['EVERY'] == 9 and shared['STEPS'] == 7
-    flags.parse([script, shared], ['--no-resize', '--loss', 'c d'])
+    flags.parse([script, shared], ['--no-resize', '--loss', 'c d', '--log-every', '0', '--copies', '0', '--seed', '0'])
+    assert [script['COPIES'], script['SEED'], shared['LOG_EVERY']] == [0, 0, 0]  # 0 is said, the default, or never
     assert script['RESIZE'] is False and script['LOSS'] == 'c d'
 
 
 @pytest.mark.parametrize('arguments, complaint', [
     ('--nonsense 1', '--nonsense'), ('--steps 1.5', '--steps'), ('--steps -1', '--steps'), ('--rate nan', '--rate'),
-    ('--rate -1', '--rate'), ('--rate x', '--rate'), ('--loss z', "'a', 'b', 'c d'"), ('--table 1', '--table'),
+    ('--rate -1', '--rate'), ('--steps 0', 'STEPS'), ('--widths 1 0', 'WIDTHS'), ('--rate x', '--rate'), ('--loss z', "'a', 'b', 'c d'"), ('--table 1', '--table'),
     ('--step 5', '--step'), ('--steps', '--steps'), ('--lower 2', '--lower')])
 def test_mistakes_are_one_line_with_status_2(arguments, complaint, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:

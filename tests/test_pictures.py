@@ -427,7 +427,7 @@ def test_a_few_pictures_are_trained_on_without_being_measured(tmp_path, train):
 @pytest.mark.parametrize('more, complaint', [
     (['--batch-size', '19'], 'BATCH_SIZE is 19, but must be from 1 to the number of images, 18'),
     (['--steps', '5'], '--steps and --epochs'), (['--channels', '2'], 'channels must be 1 or 3'),
-    (['--image-size', '0'], 'size at least 1'), (['--dataset', 'sett'], "unknown data set 'sett'"),
+    (['--image-size', '0'], 'IMAGE_SIZE'), (['--dataset', 'sett'], "unknown data set 'sett'"),
     (['--dataset', './sett'], 'does not exist')])
 def test_mistakes_are_one_line_with_status_2(more, complaint, tmp_path, train):
     status, _, error = train(folder_of(tmp_path / 'set', 20), *more)
