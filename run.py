@@ -14,6 +14,7 @@ import data
 import files
 import flags
 import metrics
+import ops
 import runfolder
 import viz
 from sample import latents
@@ -38,6 +39,7 @@ def main(script):
     with files.one_line_errors():
         flags.parse([script, globals()])
         data.DATA_DIR = DATA_DIR
+        ops.BFLOAT16 = _precision(PRECISION) == 'mixed' and not tf.config.list_physical_devices('GPU')
         with tf.Graph().as_default():
             script['main']()
 
@@ -181,7 +183,7 @@ def _precision(wanted):
 
 
 def _config(precision):
-    config = tf.ConfigProto(allow_soft_placement=True)
+    config = tf.ConfigProto(allow_soft_placement=True)  # one at a time, on all cores
     if precision == 'mixed':
         rewrite = config.graph_options.rewrite_options
         on = type(rewrite).ON

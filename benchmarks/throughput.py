@@ -18,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).parent
@@ -53,8 +54,9 @@ for batch in 64, 128:
 class Contestant:
     def __init__(self, command):
         name, *arguments = command.split()
+        self.errors = tempfile.TemporaryFile('w+')
         self.process = subprocess.Popen([sys.executable, str(HERE / 'contest' / f'{name}.py'), *arguments], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
                                         env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'})
         self.facts, self.rates = self._hear(), []
 
@@ -62,7 +64,8 @@ class Contestant:
         for line in self.process.stdout:
             if line.startswith('@'):
                 return json.loads(line[1:])
-        raise SystemExit(self.process.stderr.read()[-2000:])
+        self.errors.seek(0)
+        raise SystemExit(self.errors.read()[-2000:])
 
     def run(self, seconds):
         print(seconds, file=self.process.stdin, flush=True)
@@ -71,7 +74,8 @@ class Contestant:
 
     def end(self):
         self.process.stdin.close()
-        self.process.communicate()
+        self.process.stdout.close()
+        self.process.wait()
 
 
 def measure(commands, rounds, seconds):
