@@ -5,18 +5,19 @@ import math
 def count(targets):
     """Operations of the MatMul and Conv2D kernels, gradients included, that one session call of `targets` runs.
 
-    Two for each product that is added up; those with a padding zero count too, as is usual. What is not a product
+    What is behind a control edge alone runs only for its effects on variables: TensorFlow drops the rest of it. Two for each product that is added up; those with a padding zero count too, as is usual. What is not a product
     (normalization, activations, Adam) does not count, and neither does the body of a loop.
     Raises ValueError for a kernel of unknown shape.
     """
-    seen, todo, total = set(), [getattr(target, 'op', target) for target in targets], 0
+    needed, walked, todo = set(), set(), [(getattr(target, 'op', target), True) for target in targets]
     while todo:
-        operation = todo.pop()
-        if operation not in seen:
-            seen.add(operation)
-            todo += [tensor.op for tensor in operation.inputs] + operation.control_inputs
-            if operation.type in PRODUCTS:
-                total += 2 * PRODUCTS[operation.type](operation)
+        operation, wanted = todo.pop()
+        wanted = wanted or operation.op_def.is_stateful
+        if operation in needed or (operation in walked and not wanted):
+            continue
+        (needed if wanted else walked).add(operation)
+        todo += [(tensor.op, wanted) for tensor in operation.inputs] + [(op, False) for op in operation.control_inputs]
+    total = 2 * sum(PRODUCTS[operation.type](operation) for operation in needed if operation.type in PRODUCTS)
     return total
 
 
