@@ -6,6 +6,8 @@ from the squared error alone. Were both linear, the best they could do is PCA; t
 
     python autoencoder.py --dataset mnist --code-size 2
 """
+import math
+
 import data
 import files
 import ops
@@ -15,10 +17,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from sklearn.decomposition import PCA
 
-DATASET = 'mnist'         # mnist or fashion_mnist
+DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28           # pixels on a side
+CHANNELS = 1              # 1 is grey, 3 is colour
 STEPS = 5000              # one step is one update of both networks
 BATCH_SIZE = 128          # pictures in an update
-CODE_SIZE = 32            # numbers in a code; a picture has 784
+CODE_SIZE = 32            # numbers in a code; a picture of 28x28 has 784
 HIDDEN = (512, 256)       # units of the encoder's hidden layers; the decoder has the same ones backwards
 NOISE = 0.0               # share of the pixels that training turns black or white; above 0 the network learns to clean up
 TEST_NOISE = 0.25         # the same share in the noisy test pictures, which plain and denoising ones are measured on
@@ -29,24 +33,26 @@ SAMPLE_EVERY = 500        # steps between pictures
 EVAL_EVERY = 500          # steps between errors on the test set
 CHECKPOINT_EVERY = 2000   # steps between checkpoints
 COLUMNS = 16              # test pictures in the grid
+PCA_BYTES = 2**28         # of training pictures as floats, from which the principal components are computed
 
 
 def encoder(x, training=False):
-    """x [B, 28, 28, 1] in [-1, 1] -> codes [B, CODE_SIZE], any real numbers."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, CODE_SIZE], any real numbers."""
     with ops.network('encoder'):
-        h = tf.reshape(x, [-1, 28 * 28])
+        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(HIDDEN, 1):
             h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
         return ops.dense(h, CODE_SIZE, 'code')
 
 
 def decoder(code):
-    """code [B, CODE_SIZE] -> images [B, 28, 28, 1] in [-1, 1]."""
+    """code [B, CODE_SIZE] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('decoder'):
         h = code
         for number, units in enumerate(reversed(HIDDEN), 1):
             h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
-        return tf.reshape(tf.tanh(ops.dense(h, 28 * 28, 'pixels')), [-1, 28, 28, 1])
+        h = tf.tanh(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'))
+        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
 def corrupt(x, share, u):
@@ -60,18 +66,27 @@ def error(x, y):
 
 
 def pca(train, test, size):
-    """Pictures uint8 [N, 28, 28, 1] -> those of `test` from the `size` principal components of `train`, float in [-1, 1]."""
+    """Pictures uint8 [N, H, W, C] -> those of `test` from the `size` principal components of `train`, float in [-1, 1].
+
+    Of large sets every k-th picture is taken, PCA_BYTES as floats; above 2,048 numbers a picture the components are those
+    of a randomized decomposition (Halko et al. 2011, arXiv:0909.4061).
+    """
+    shape, numbers = test.shape, math.prod(test.shape[1:])
+    train = np.asarray(train[::-(-len(train) * 4 * numbers // PCA_BYTES)])
     train, test = (images.reshape(len(images), -1) / np.float32(127.5) - 1 for images in (train, test))
-    model = PCA(min(size, len(train)), svd_solver='covariance_eigh').fit(train)
-    return model.inverse_transform(model.transform(test)).reshape(-1, 28, 28, 1)
+    solver = 'covariance_eigh' if numbers <= 2048 else 'randomized'
+    model = PCA(min(size, len(train)), svd_solver=solver, random_state=SEED).fit(train)
+    return model.inverse_transform(model.transform(test)).reshape(shape)
 
 
 def main():
-    if min(CODE_SIZE, *HIDDEN) < 1 or CODE_SIZE > 28 * 28 or max(NOISE, TEST_NOISE) > 1:
-        raise files.UserError('CODE_SIZE must be from 1 to 784, HIDDEN at least 1, NOISE and TEST_NOISE at most 1')
+    if min(CODE_SIZE, *HIDDEN) < 1 or max(NOISE, TEST_NOISE) > 1:
+        raise files.UserError('CODE_SIZE and HIDDEN must be at least 1, NOISE and TEST_NOISE at most 1')
+    if CODE_SIZE > IMAGE_SIZE * IMAGE_SIZE * CHANNELS:
+        raise files.UserError(f'CODE_SIZE must be at most {IMAGE_SIZE * IMAGE_SIZE * CHANNELS}, the numbers in a picture')
     tf.set_random_seed(SEED)
-    images, _ = data.load(DATASET)
-    test_images, _ = data.load(DATASET, 'test')
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     linear = pca(images, test_images, CODE_SIZE)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)

@@ -8,6 +8,8 @@ repeats it.
 
     python conv_autoencoder.py --dataset mnist --unpool repeat
 """
+import math
+
 import data
 import files
 import ops
@@ -15,10 +17,12 @@ import run
 
 import tensorflow.compat.v1 as tf
 
-DATASET = 'mnist'         # mnist or fashion_mnist
+DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28           # pixels on a side, a multiple of 4
+CHANNELS = 1              # 1 is grey, 3 is colour
 STEPS = 3000              # one step is one update of both networks
 BATCH_SIZE = 64           # pictures in an update
-CODE_SIZE = 32            # numbers in a code; a picture has 784
+CODE_SIZE = 32            # numbers in a code; a picture of 28x28 has 784
 WIDTH = 16                # channels of the layer nearest to the pixels; the next has twice as many
 UNPOOL = 'switches'       # 'switches' or 'repeat': back to where the maximum was, or all over its square
 LEARNING_RATE = 1e-3      # for Adam
@@ -30,24 +34,27 @@ COLUMNS = 16              # test pictures in the grid
 
 
 def encoder(x):
-    """x [B, 28, 28, 1] in [-1, 1] -> codes [B, CODE_SIZE], and the switches of both poolings."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, CODE_SIZE], and the switches of both poolings."""
     with ops.network('encoder'):
+        # for 28 pixels:
         h = tf.nn.relu(ops.conv(x, WIDTH, 'conv1', size=5, stride=1))                 # [B, 28, 28, WIDTH]
         h, first = ops.max_pool(h)                                                    # [B, 14, 14, WIDTH]
         h = tf.nn.relu(ops.conv(h, 2 * WIDTH, 'conv2', size=5, stride=1))             # [B, 14, 14, 2 WIDTH]
         h, second = ops.max_pool(h)                                                   # [B, 7, 7, 2 WIDTH]
-        return ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), CODE_SIZE, 'code'), (first, second)
+        return ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), CODE_SIZE, 'code'), (first, second)
 
 
 def decoder(code, switches):
-    """code [B, CODE_SIZE] and the encoder's switches -> images [B, 28, 28, 1] in [-1, 1]."""
+    """code [B, CODE_SIZE] and the encoder's switches -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     first, second = switches if UNPOOL == 'switches' else (None, None)
     with ops.network('decoder'):
-        h = tf.nn.relu(ops.dense(code, 7 * 7 * 2 * WIDTH, 'dense1'))
-        h = ops.unpool(tf.reshape(h, [-1, 7, 7, 2 * WIDTH]), switches=second)         # [B, 14, 14, 2 WIDTH]
+        side = IMAGE_SIZE // 4
+        h = tf.nn.relu(ops.dense(code, side * side * 2 * WIDTH, 'dense1'))
+        h = tf.reshape(h, [-1, side, side, 2 * WIDTH])                                # [B, 7, 7, 2 WIDTH]
+        h = ops.unpool(h, switches=second)                                            # [B, 14, 14, 2 WIDTH]
         h = tf.nn.relu(ops.conv_transpose(h, WIDTH, 'deconv1', size=5, stride=1))     # [B, 14, 14, WIDTH]
         h = ops.unpool(h, switches=first)                                             # [B, 28, 28, WIDTH]
-        return tf.tanh(ops.conv_transpose(h, 1, 'deconv2', size=5, stride=1))         # [B, 28, 28, 1]
+        return tf.tanh(ops.conv_transpose(h, CHANNELS, 'deconv2', size=5, stride=1))  # [B, 28, 28, CHANNELS]
 
 
 def codes(x, training=False):
@@ -62,9 +69,11 @@ def squared_error(x):
 def main():
     if min(CODE_SIZE, WIDTH) < 1:
         raise files.UserError('CODE_SIZE and WIDTH must be at least 1')
+    if IMAGE_SIZE % 4:
+        raise files.UserError('IMAGE_SIZE must be a multiple of 4: the networks halve it twice')
     tf.set_random_seed(SEED)
-    images, _ = data.load(DATASET)
-    test_images, _ = data.load(DATASET, 'test')
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         with tf.variable_scope('test'):

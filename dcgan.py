@@ -6,59 +6,95 @@ ones, the generator G learns to make pictures that D takes for real. Strides ins
 
     python dcgan.py --dataset mnist
 """
+import math
+
 import data
+import files
 import ops
 import run
 
 import tensorflow.compat.v1 as tf
 
-DATASET = 'mnist'       # mnist or fashion_mnist
-STEPS = 4000            # one step is one update of D, then one of G
-BATCH_SIZE = 64         # small batches: more updates a second, and good digits sooner
-Z_DIM = 100             # length of the latent vector z
-HIDDEN = 256            # units of the fully connected layer at the far end of each network
-WIDTH = 64              # channels of the layer nearest to the pixels; the next has twice as many
-D_LEARNING_RATE = 4e-4  # for Adam; twice the paper's
-G_LEARNING_RATE = 2e-3  # five times D's: G keeps up with D, which matters more than anything else here
-BETA1 = 0.5             # Adam's momentum; the paper found 0.9 to oscillate
-WEIGHT_AVERAGE = 0.998  # decay of the averaged generator weights that are sampled; 0 samples the last weights
-SEED = 0                # start of all randomness
+DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28          # pixels on a side: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
+CHANNELS = 1             # 1 is grey, 3 is colour
+STEPS = 4000             # one step is one update of D, then one of G
+BATCH_SIZE = 64          # small batches: more updates a second, and good digits sooner
+Z_DIM = 100              # length of the latent vector z
+WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
+HIDDEN = 256             # units of a fully connected layer, where two convolutions are all there are (28 pixels)
+UPSAMPLE = 'transpose'   # 'transpose' or 'resize': the paper's transposed convolution, or repeated pixels, then a convolution
+ACTIVATION = 'relu'      # 'relu' or 'tanh': of G's hidden layers
+LABEL_SMOOTHING = 0.0    # D is to answer 1 minus this for real pictures; 0.1 in Salimans et al. 2016, arXiv:1606.03498
+D_LEARNING_RATE = 4e-4   # for Adam; twice the paper's
+G_LEARNING_RATE = 2e-3   # five times D's: G keeps up with D, which matters more than anything else here
+BETA1 = 0.5              # Adam's momentum; the paper found 0.9 to oscillate
+WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
+SEED = 0                 # start of all randomness
+
+
+def depth():
+    """How many layers halve or double the side of the picture: 2 for 28 pixels, 4 for 64."""
+    count = (IMAGE_SIZE // 4).bit_length() - 1
+    if count < 2 or IMAGE_SIZE % 2 ** count or CHANNELS not in (1, 3):
+        raise files.UserError('IMAGE_SIZE must be 4 to 7, times 2 at least twice (28, 32, 64, 128, ...), CHANNELS 1 or 3')
+    return count
+
+
+def hidden(h, training, name):
+    """A layer of G without its weights: batch norm, then the activation."""
+    return {'relu': tf.nn.relu, 'tanh': tf.tanh}[ACTIVATION](ops.batch_norm(h, training, name))
+
+
+def double(h, filters, name, bias=False):
+    """h [B, s, s, c] -> [B, 2 s, 2 s, filters]; resizing first leaves no checkerboard (Odena et al. 2016)."""
+    if UPSAMPLE == 'resize':
+        return ops.conv(ops.unpool(h), filters, name, size=3, stride=1, bias=bias)
+    return ops.conv_transpose(h, filters, name, bias=bias)
 
 
 def generator(z, training):
-    """z [B, Z_DIM] from N(0, 1) -> images [B, 28, 28, 1] in [-1, 1]."""
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        h = ops.dense(z, HIDDEN, 'dense1', bias=False)
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
-        h = ops.dense(h, 7 * 7 * 2 * WIDTH, 'dense2', bias=False)
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
-        h = tf.reshape(h, [-1, 7, 7, 2 * WIDTH])
-        h = ops.conv_transpose(h, WIDTH, 'deconv1', bias=False)               # [B, 14, 14, WIDTH]
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm3'))
-        return tf.tanh(ops.conv_transpose(h, 1, 'deconv2'))                   # [B, 28, 28, 1]
+        side, filters = IMAGE_SIZE >> depth(), WIDTH << depth() - 1                  # for 28 pixels:
+        h = z
+        if depth() == 2:
+            h = hidden(ops.dense(h, HIDDEN, 'dense1', bias=False), training, 'norm1')
+        h = hidden(ops.dense(h, side * side * filters, 'dense2', bias=False), training, 'norm2')
+        h = tf.reshape(h, [-1, side, side, filters])                                 # [B, 7, 7, 2 WIDTH]
+        for number in range(1, depth()):
+            filters //= 2
+            h = hidden(double(h, filters, f'deconv{number}'), training, f'norm{number + 2}')  # [B, 14, 14, WIDTH]
+        return tf.tanh(double(h, CHANNELS, f'deconv{depth()}', bias=True))           # [B, 28, 28, CHANNELS]
 
 
 def discriminator(x, training):
-    """x [B, 28, 28, 1] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), the probability that x is real."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), how likely x is real."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                     # [B, 14, 14, WIDTH]
-        h = ops.conv(h, 2 * WIDTH, 'conv2', bias=False)                       # [B, 7, 7, 2 WIDTH]
-        h = tf.nn.leaky_relu(ops.batch_norm(h, training, 'norm1'))
-        h = ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), HIDDEN, 'dense1', bias=False)
-        h = tf.nn.leaky_relu(ops.batch_norm(h, training, 'norm2'))
+        h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                            # [B, 14, 14, WIDTH]
+        for number in range(2, depth() + 1):
+            h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)        # [B, 7, 7, 2 WIDTH]
+            h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{number - 1}'))
+        h = tf.reshape(h, [-1, math.prod(h.shape[1:])])
+        if depth() == 2:
+            h = ops.dense(h, HIDDEN, 'dense1', bias=False)
+            h = tf.nn.leaky_relu(ops.batch_norm(h, training, 'norm2'))
         return ops.dense(h, 1, 'dense2')
 
 
 def losses(real_logits, fake_logits):
-    """Logits [B, 1] of real and generated pictures -> (d_loss, g_loss), the game of arXiv:1406.2661."""
-    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
-    g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                # -log D(G(z))
-    return d_loss, g_loss
+    """Logits [B, 1] of real and generated pictures -> (d_loss, g_loss), the game of arXiv:1406.2661.
+
+    With labels smoothed by s, D's loss on real pictures is -(1 - s) log D(x) - s log(1 - D(x)).
+    """
+    real_loss = tf.nn.softplus(-real_logits) + LABEL_SMOOTHING * real_logits             # -log D(x), smoothed
+    d_loss = tf.reduce_mean(real_loss + tf.nn.softplus(fake_logits))                     # - log(1 - D(G(z)))
+    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
 
 
 def main():
     tf.set_random_seed(SEED)
-    images, _ = data.load(DATASET)
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])

@@ -19,6 +19,7 @@ import flags
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 EVALUATORS = {      # data set: name of the classifier, sha256 over its arrays
     'mnist': ('evaluator-mnist-v1', '285d7559d22fdb9c594fddd31cf8d1178bb49480600f03d79cb706f14a62462f'),
@@ -64,16 +65,48 @@ def evaluator(x, w):
 def look_through(dataset, channels=1):
     """Returns `look(images)` for a data set: uint8 [N, H, W, C] -> (features float32 [N, 64], probabilities [N, 10]).
 
-    `mnist` and `fashion_mnist` have a classifier; for all else it is `random_features`, and the probabilities are None.
+    `mnist` and `fashion_mnist` have a classifier, and `stacked_mnist` has MNIST's on each channel, [N, 192] and [N, 1000];
+    for all else it is `random_features`, and the probabilities are None. Larger pictures than the classifiers take, and
+    colour, are brought down to theirs by `fitted`.
     Built once for a process, in a graph and session of its own, whatever graph is the default; a call adds no
     operation, so a training loop may call it as often as it likes. `look.name` names the network and its version.
     Raises UserError if the weights are missing or altered, and `look` does for images of the wrong size.
     """
+    if dataset == 'stacked_mnist':
+        return _each_channel(_look('mnist', 1))
     return _look(dataset, 1) if dataset in EVALUATORS else _look(None, channels)
 
 
+def fitted(images, dataset):
+    """Pictures uint8 [N, H, H, C], H >= 28, as the set's classifier takes them, [N, 28, 28, 1]; unchanged for other sets.
+
+    The mean of the channels, made smaller by the filter that data.load makes larger with.
+    """
+    shape = images.shape[1:]
+    if dataset not in EVALUATORS or images.dtype != np.uint8 or images.ndim != 4 or shape == (28, 28, 1) \
+            or shape[0] != shape[1] or shape[0] < 28 or shape[2] not in (1, 3):
+        return images   # `look` says what is wrong
+    small = np.empty([len(images), 28, 28, 1], np.uint8)
+    for image, out in zip(images, small, strict=True):
+        grey = Image.fromarray(np.rint(image.mean(2)).astype(np.uint8))
+        out[:, :, 0] = grey.resize([28, 28], Image.Resampling.BICUBIC)
+    return small
+
+
+def _each_channel(look):
+    """The look of one digit's classifier at stacked ones: features [N, 3 * 64], probabilities [N, 1000] of the three digits."""
+    def look_thrice(images):
+        if images.shape[-1] != 3:
+            raise files.UserError(f'stacked_mnist has 3 channels, but the images are {size(images.shape[1:])}')
+        found, p = zip(*(look(images[..., channel:channel + 1]) for channel in range(3)), strict=True)
+        return np.concatenate(found, 1), np.einsum('na,nb,nc->nabc', *p).reshape(len(images), 1000)
+
+    look_thrice.name, look_thrice.graph = f'{look.name} on each channel', look.graph
+    return look_thrice
+
+
 def features(images, dataset):
-    """Pictures uint8 [N, 28, 28, 1] -> (features float32 [N, 64] in (-1, 1), class probabilities float32 [N, 10])."""
+    """Pictures uint8 [N, H, W, C] -> (features float32 [N, 64] in (-1, 1), class probabilities float32 [N, 10])."""
     return look_through(dataset, images.shape[-1])(images)
 
 
@@ -102,6 +135,7 @@ def _look(dataset, channels):
     name = EVALUATORS[dataset][0] if dataset else RANDOM
 
     def look(images):
+        images = fitted(images, dataset)
         if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
             raise files.UserError(f'images must be uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}')
         if dataset and list(images.shape[1:]) != shape:

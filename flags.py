@@ -31,34 +31,36 @@ def constants(module):
 def parse(modules, arguments=None):
     """Sets the constants of `modules` (their namespaces; the first one is the script) from the command line.
 
-    A constant that two modules have is one flag, the script's, and sets both. Exit status 2 and a line that says why
-    for what is unknown, not of the constant's type, negative or not finite.
+    A constant that two modules have is one flag, the script's, and sets both. Returns the names of those that were given.
+    Exit status 2 and a line that says why for what is unknown, not of the constant's type, negative or not finite.
     """
     parser = Parser(modules[0]['__doc__'], prog=pathlib.Path(modules[0]['__file__']).name)
-    known = set()
+    known = {}
     for number, module in enumerate(modules):
         group = parser.add_argument_group('the constants of this script' if number == 0 else 'of every script')
         comments = _comments(module['__file__'])
         for name in [name for name in comments if name not in known]:
-            known.add(name)
+            known[name] = module[name]
             _add(group, name, module[name], comments[name])
-    for name, value in vars(parser.parse_args(arguments)).items():
+    given = vars(parser.parse_args(arguments))
+    for name, value in {**known, **given}.items():
         for module in modules:
             if name in module:
                 module[name] = value
+    return set(given)
 
 
 def _add(group, name, value, comment):
     flag = '--' + name.lower().replace('_', '-')
     text = comment.replace('%', '%%') + f' [{value}]'
     if isinstance(value, bool):
-        group.add_argument(flag, dest=name, default=value, action=argparse.BooleanOptionalAction, help=text)
+        group.add_argument(flag, dest=name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, help=text)
         return
     several = isinstance(value, tuple)
     kind = type(value[0] if several else value)
     convert = {int: _whole, float: _real, str: str}[kind]
     listed = re.match(r"'[^']*'((, | or )'[^']*')+", comment)
-    group.add_argument(flag, dest=name, default=value, type=convert, help=text,
+    group.add_argument(flag, dest=name, default=argparse.SUPPRESS, type=convert, help=text,
                        action=_Tuple if several else 'store', nargs='+' if several else None,
                        metavar={int: 'N', float: 'X', str: 'TEXT'}[kind],
                        choices=re.findall("'([^']*)'", listed[0]) if listed else None)

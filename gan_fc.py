@@ -11,7 +11,9 @@ import run
 
 import tensorflow.compat.v1 as tf
 
-DATASET = 'mnist'          # mnist or fashion_mnist
+DATASET = 'mnist'          # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28            # pixels on a side
+CHANNELS = 1               # 1 is grey, 3 is colour
 STEPS = 16000              # one step is D_STEPS updates of D, then G_STEPS of G
 BATCH_SIZE = 64            # pictures in an update
 Z_DIM = 64                 # length of the latent vector z
@@ -38,19 +40,20 @@ def activation(h):
 
 
 def generator(z, training):
-    """z [B, Z_DIM] from N(0, 1) -> images [B, 28, 28, 1] in [-1, 1]."""
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator'):
         h = z
         for number, units in enumerate(G_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}')
             h = activation(ops.batch_norm(h, training, f'norm{number}') if BATCH_NORM else h)
-        return tf.reshape(tf.tanh(ops.dense(h, 28 * 28, 'pixels')), [-1, 28, 28, 1])
+        h = tf.tanh(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'))
+        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
 def discriminator(x):
-    """x [B, 28, 28, 1] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), the probability that x is real."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), how likely x is real."""
     with ops.network('discriminator'):
-        h = tf.reshape(x, [-1, 28 * 28])
+        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(D_HIDDEN, 1):
             h = ops.dropout(activation(ops.dense(h, units, f'dense{number}')), DROPOUT, f'dropout{number}')
         return ops.dense(h, 1, 'logits')
@@ -66,7 +69,7 @@ def losses(real_logits, fake_logits):
 
 def main():
     tf.set_random_seed(SEED)
-    images, _ = data.load(DATASET)
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import io
 import json
+import math
 import pathlib
 import sys
 import zipfile
@@ -26,12 +27,15 @@ import numpy as np
 NEIGHBOURS = 5      # k of precision, recall, density, coverage
 COPY = 1 / 3        # a sample this much closer to one training picture than to all others is a copy of it
 PAIRS = 64          # pairs of sample and nearest training picture in nearest.png
+COUNT = {'stacked_mnist': 26000}  # samples to measure, as in published tables; 10,000 of the other sets
 BLOCK = 250         # rows of a distance matrix held at once
+SEARCHED = 2**27    # bytes of training pictures among which the nearest are looked for: 10,922 of 64x64x3, all of MNIST's
+LEAST = 65          # pictures that a covariance of 64 features takes
 
 AIM = {             # what a good model's number does
     'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
     'precision': 'high', 'recall': 'high', 'density': 'near 1', 'coverage': 'high',
-    'nearest_ratio': 'near 1', 'copied': 'low'}
+    'nearest_ratio': 'near 1', 'copied': 'low', 'modes': 'high', 'mode_kl': 'low'}
 
 
 # numbers
@@ -95,13 +99,22 @@ def class_shares(p):
     return np.bincount(np.argmax(p, 1), minlength=p.shape[1]) / len(p)
 
 
-def class_kl(shares):
-    """KL of class shares [K] from the uniform distribution, in nats: 0 for equal shares, log K for one class only.
+def class_kl(shares, expected=None):
+    """KL of class shares [K] from the expected ones [K], in nats; from equal ones if None: then log K for one class only.
 
-    The measure of mode dropping in Lin et al. 2018 (PacGAN, arXiv:1712.04086) and before.
+    The measure of mode dropping in Lin et al. 2018 (PacGAN, arXiv:1712.04086) and before. The shares of N perfect samples
+    have (K - 1) / 2N on average.
     """
     shares = np.asarray(shares, np.float64)
-    return float((shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny) * len(shares))).sum())
+    expected = np.full(len(shares), 1 / len(shares)) if expected is None else expected
+    return float((shares * np.log(np.maximum(shares, np.finfo(np.float64).tiny) / expected)).sum())
+
+
+def stacked_shares(labels):
+    """Share of each number [1000] in stacked_mnist, from the labels of its training set: the product of its digits' shares."""
+    digits = np.stack([labels // 100, labels // 10 % 10, labels % 10])
+    one = np.bincount(digits.ravel(), minlength=10) / digits.size
+    return np.einsum('a,b,c->abc', one, one, one).ravel()
 
 
 def prdc(real, fake, k=NEIGHBOURS):
@@ -162,21 +175,23 @@ def nearest(images, train):
     """The two nearest training pictures of each image: (distances [N, 2] ascending, index [N] of the nearest).
 
     Both uint8 of one picture size; distances are Euclidean over pixels in [0, 1], exact (0 for a verbatim copy).
+    Of training pictures that take more than SEARCHED bytes only the first ones are looked at, as many as that.
     Raises UserError if the sizes differ or there are fewer than two training pictures.
     """
     if images.shape[1:] != train.shape[1:] or len(train) < 2:
         raise files.UserError(f'images are {evaluator.size(images.shape[1:])}, the {len(train)} training pictures '
                               f'{evaluator.size(train.shape[1:])}: sizes must be equal, and at least 2 pictures')
-    images, train = images.reshape(len(images), -1), train.reshape(len(train), -1)
-    found, start = [], 0
-    for block in np.array_split(train, -(-len(train) // 10000)):
-        found.append(start + _two_nearest(images, block.astype(np.float32)))
-        start += len(block)
+    images, size, found = images.reshape(len(images), -1), math.prod(train.shape[1:]), []
+    train = train[:max(2, SEARCHED // size)]
+    most = min(10000, max(2, SEARCHED // 4 // size))                # a block as float32 takes no more than SEARCHED
+    for part in np.array_split(np.arange(len(train)), -(-len(train) // most)):
+        block = np.asarray(train[part[0]:part[-1] + 1]).reshape(len(part), -1).astype(np.float32)
+        found.append(part[0] + _two_nearest(images, block))
     found = np.concatenate(found, 1)                                # [N, 2 of each block]
     squares = np.empty(found.shape)
     for rows in _rows(images):
         for column in range(found.shape[1]):
-            gap = images[rows].astype(np.float32) - train[found[rows, column]]
+            gap = images[rows].astype(np.float32) - train[found[rows, column]].reshape(-1, size)
             squares[rows, column] = np.square(gap).sum(1, dtype=np.float64)
     order = np.argsort(squares, 1, kind='stable')[:, :2]
     return np.sqrt(np.take_along_axis(squares, order, 1)) / 255, np.take_along_axis(found, order, 1)[:, 0]
@@ -219,8 +234,12 @@ def measure(images, dataset, count=10000, pairs=None):
 
     The reference of both rows is `count` training pictures; the model's row takes `count` of the images, the real row
     `count` of the test pictures (each as `draw` draws them). Only `nearest_ratio` and `copied` look at the whole
-    training set. A data set without classes has no test set: its pictures at even places are the training set here,
-    those at odd places the test set, and the numbers that need classes are left out.
+    training set, or at as much of it as `nearest` says. A folder has no classes: the numbers that need them are left out.
+    Pictures of MNIST and Fashion-MNIST that are larger or have three channels are brought down to the size of their
+    classifiers (`evaluator.fitted`), and the real ones made as large before, so that both rows go the same way.
+    Of stacked_mnist `modes` is the number of
+    its 1,000 classes that are among the samples, `mode_kl` the KL of their shares from those of the training set; copies are
+    not looked for, because three copied digits are a new picture.
 
     Returns a dict ready for JSON: dataset, evaluator (its name and version), count, features (their number),
     neighbours, model and real {name: number, class_shares: list}, ratio {name: model / real, None where real <= 0}.
@@ -228,7 +247,7 @@ def measure(images, dataset, count=10000, pairs=None):
     that look most like copies first.
     Raises UserError for images of the wrong size, or a count that is too small or more than there are.
     """
-    dataset = data.NAMES.get(dataset.lower(), dataset)
+    dataset, shape = data.full_name(dataset), images.shape[1:]
     if len(images) < count:
         raise files.UserError(f'{len(images)} images, but the count is {count}: use --count {len(images)} or less')
     look = evaluator.look_through(dataset, images.shape[-1])
@@ -236,11 +255,13 @@ def measure(images, dataset, count=10000, pairs=None):
     if count < found[0].shape[1] + 1:
         raise files.UserError(f'a count of {count} is too small for a covariance of {found[0].shape[1]} features: '
                               f'use --count {found[0].shape[1] + 1} or more')
-    images = draw(images, count)
-    train, reference, real, test_distances = _yardstick(dataset, count, images.shape[-1])
-    distances, where = nearest(images, train)
-    model = _row(reference, found) | memorisation(distances, test_distances)
-    if pairs:
+    images = evaluator.fitted(draw(images, count), dataset)
+    train, reference, real, test_distances, expected = _yardstick(dataset, count, shape)
+    model = _row(reference, found, expected)
+    if test_distances is not None:
+        distances, where = nearest(images, train)
+        model |= memorisation(distances, test_distances)
+    if pairs and test_distances is not None:
         order = np.argsort(distances[:, 0] / np.maximum(distances[:, 1], 1e-9), kind='stable')[:PAIRS]
         viz.save(pairs, viz.grid(np.stack([images[order], train[where[order]]], 1).reshape(-1, *images.shape[1:]), 16))
     return {'dataset': dataset, 'evaluator': look.name, 'count': count, 'features': reference.shape[1],
@@ -249,26 +270,36 @@ def measure(images, dataset, count=10000, pairs=None):
 
 
 @functools.lru_cache(maxsize=1)
-def _yardstick(dataset, count, channels):
-    """What does not depend on the model: training pictures, features of the reference, the real row, test distances."""
-    if dataset in evaluator.EVALUATORS:
-        train, test = data.load(dataset, 'train')[0], data.load(dataset, 'test')[0]
-    else:
-        pictures = data.load(dataset)[0]
-        train, test = pictures[::2], pictures[1::2]
+def _yardstick(dataset, count, shape):
+    """What does not depend on the model: training pictures, features of the reference, the real row, test distances, shares."""
+    (train, labels), (test, _) = _pictures(dataset, 'train', shape), _pictures(dataset, 'test', shape)
+    expected = stacked_shares(labels) if dataset == 'stacked_mnist' else None
     most = min(len(train), len(test))
     if count > most:
         raise files.UserError(f'{dataset} has only {most} pictures to stand for real ones: use --count {most} or less')
-    look = evaluator.look_through(dataset, channels)
+    look = evaluator.look_through(dataset, shape[-1])
     reference, test = look(draw(train, count))[0], draw(test, count)
+    real = _row(reference, look(test), expected)
+    if dataset == 'stacked_mnist':
+        return train, reference, real, None, expected
     test_distances = nearest(test, train)[0]
-    return train, reference, _row(reference, look(test)) | memorisation(test_distances, test_distances), test_distances
+    return train, reference, real | memorisation(test_distances, test_distances), test_distances, expected
 
 
-def _row(reference, found):
+def _pictures(dataset, split, shape):
+    """A data set in pictures of `shape`, as its classifier takes them: (images, labels)."""
+    channels = 1 if dataset in evaluator.EVALUATORS else shape[2]      # the mean of three equal ones is each of them
+    images, labels = data.load(dataset, split, size=shape[0], channels=channels)
+    return evaluator.fitted(images, dataset), labels
+
+
+def _row(reference, found, expected=None):
     x, p = found
     row = {'frechet_distance': frechet_distance(reference, x), 'kernel_distance': kernel_distance(reference, x)}
-    if p is not None:
+    if expected is not None:
+        shares = class_shares(p)
+        row |= {'modes': int((shares > 0).sum()), 'mode_kl': class_kl(shares, expected)}
+    elif p is not None:
         shares = class_shares(p)
         row |= {'classifier_score': classifier_score(p), 'class_kl': class_kl(shares), 'class_shares': shares.tolist()}
     return row | prdc(reference, x)
@@ -276,33 +307,55 @@ def _row(reference, found):
 
 # for run.py
 
-def watch(dataset, count):
-    """Returns the function from `count` samples, uint8 [count, H, W, C], to their Frechet distance from training pictures.
+def affordable(dataset, shape, count):
+    """How many samples of a folder's pictures to measure: `count`, or as many as there are, or 0; says so if not `count`."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        most = len(data.load(dataset, size=shape[0], channels=shape[2])[0])
+    if most >= count:
+        return count
+    if most < LEAST:
+        print(f'{most} pictures to train with are too few for a Frechet distance, which takes {LEAST}: none is measured')
+        return 0
+    print(f'Frechet distances are of {most} samples, not {count}: there are no more pictures to train with')
+    return most
+
+
+def watch(dataset, count, shape=(28, 28, 1)):
+    """Returns the function from `count` samples, uint8 [count, *shape], to their Frechet distance from training pictures.
 
     It is built once, reads `count` training pictures (as `draw` draws them), and adds nothing to the default graph.
     Raises UserError if the set has fewer pictures, or a count too small for a covariance.
     """
     with contextlib.redirect_stdout(io.StringIO()):     # where the data are was said before
-        pictures = data.load(dataset)[0]
+        pictures, _ = _pictures(dataset, 'train', shape)
     if len(pictures) < count:
         raise files.UserError(f'{dataset} has {len(pictures)} pictures: measure with --eval-count {len(pictures)} or less')
-    look = evaluator.look_through(dataset, pictures.shape[-1])
+    look = evaluator.look_through(dataset, shape[-1])
     reference = look(draw(pictures, count))[0]
     frechet_distance(reference, reference)  # a count that is too small is said before the training, not amid it
     return lambda samples: frechet_distance(reference, look(samples)[0])
 
 
-def report(folder, dataset, count=10000):
-    """Measures `count` samples of a run, writes metrics.json and nearest.png into its folder, returns a line."""
+def report(folder, dataset, shape):
+    """Measures a run's samples of `shape`, writes metrics.json and nearest.png into its folder, returns a line.
+
+    They are 10,000 (or COUNT), or as many as there are test pictures; too few of those are not measured with.
+    """
     with contextlib.redirect_stdout(io.StringIO()):
-        count = min(count, len(data.load(dataset, 'test')[0]))
+        count = _default_count(dataset, shape)
+        if count < LEAST:
+            return f'not measured: {count} pictures held out for tests are too few, it takes {LEAST}'
         result = measure(read_images(folder, count, seed=1), dataset, count, folder / 'nearest.png')
     with files.replacing(folder / 'metrics.json') as temporary:
         temporary.write_text(json.dumps(result, indent=1) + '\n')
     model, real = result['model'], result['real']
     numbers = ', '.join(f'{name.replace("_", " ")} {model[name]:.3f} ({real[name]:.3f})'
-                        for name in ('frechet_distance', 'precision', 'recall', 'coverage'))
+                        for name in ('frechet_distance', 'precision', 'recall', 'coverage', 'modes', 'mode_kl') if name in model)
     return f'{count:,} samples (real pictures): {numbers}; all of it in {folder / "metrics.json"}'
+
+
+def _default_count(dataset, shape):
+    return min(COUNT.get(dataset, 10000), len(data.load(dataset, 'test', size=shape[0], channels=shape[2])[0]))
 
 
 # command
@@ -350,8 +403,9 @@ def read_settings(folder):
 def main():
     parser = flags.Parser(__doc__)
     parser.add_argument('path', type=pathlib.Path, help='run folder, or .npz with uint8 images [N, H, W, C]')
-    parser.add_argument('--dataset', help="mnist or fashion; the run's own if not given")
-    parser.add_argument('--count', type=int, default=10000, help='samples, and real pictures (default 10000)')
+    parser.add_argument('--dataset', help="mnist, fashion or a folder of pictures; the run's own if not given")
+    parser.add_argument('--count', type=int, help='samples, and real pictures (default 10000; 26000 for stacked_mnist; a tenth '
+                                                  'of a folder if that is less)')
     parser.add_argument('--seed', type=int, default=0, help='of the samples drawn from a run (default 0)')
     parser.add_argument('--best', action='store_true', help='of a run: the generator that measured best, not the last')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
@@ -359,9 +413,14 @@ def main():
     with contextlib.redirect_stdout(sys.stderr):    # what others have to say; the result alone goes to stdout
         if not args.dataset and args.path.is_file():
             raise files.UserError(f'{args.path} does not say which data set it imitates: add --dataset')
-        dataset = args.dataset or read_settings(args.path).get('DATASET', 'mnist')
+        dataset = data.full_name(args.dataset or read_settings(args.path).get('DATASET', 'mnist'))
         folder = args.path if args.path.is_dir() else args.path.parent
-        result = measure(read_images(args.path, args.count, args.seed, args.best), dataset, args.count, folder / 'nearest.png')
+        count = args.count
+        if count is None:
+            count = COUNT.get(dataset, 10000)
+            if dataset not in data.NAMES:
+                count = _default_count(dataset, read_images(args.path, 1, args.seed, args.best).shape[1:])
+        result = measure(read_images(args.path, count, args.seed, args.best), dataset, count, folder / 'nearest.png')
     print(json.dumps(result, indent=2) if args.json else table(result))
 
 

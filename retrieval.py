@@ -5,7 +5,8 @@
 
 For every run with an encoder: precision at 10, the share of a picture's 10 nearest others in the test set that are of its
 class, averaged over all test pictures; by its codes, by as many principal components of the training pictures, by pixels.
-Distances are Euclidean. Writes retrieval.png into each run's folder: queries, their nearest by pixels, then by codes.
+Distances are Euclidean. Writes retrieval.png into each run's folder: queries, their nearest by pixels, then by codes. Of a
+folder of pictures, which has no classes, there is this picture alone.
 """
 import contextlib
 import pathlib
@@ -58,11 +59,13 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     with files.one_line_errors():
         encoders = [runfolder.network(run, 'encoder')[0] for run in given.runs]
-        dataset, *others = {metrics.read_settings(run)['DATASET'] for run in given.runs}
+        settings = [metrics.read_settings(run) for run in given.runs]
+        (dataset, size, channels), *others = {(s['DATASET'], s.get('IMAGE_SIZE', 28), s.get('CHANNELS', 1)) for s in settings}
         if others:
-            raise files.UserError(f'the runs are of several data sets, {dataset} and {others[0]}: give those of one')
+            raise files.UserError(f'the runs are of several data sets, {dataset} at {size} and {others[0][0]} at {others[0][1]} '
+                                  'pixels: give those of one')
         with contextlib.redirect_stdout(sys.stderr):
-            train, (images, labels) = data.load(dataset)[0], data.load(dataset, 'test')
+            train, (images, labels) = data.load(dataset, 'train', size, channels)[0], data.load(dataset, 'test', size, channels)
         if len(images) <= NEAREST:
             raise files.UserError(f'{len(images)} test pictures are too few: it takes more than {NEAREST}')
         compare(given, encoders, train, images, labels)
@@ -71,6 +74,11 @@ def main(arguments=None):
 def compare(given, encoders, train, images, labels):
     flat = images.reshape(len(images), -1) / np.float32(255)
     by_pixels = nearest(flat)
+    if labels is None:
+        for run, encode in zip(given.runs, encoders, strict=True):
+            path = viz.save(run / 'retrieval.png', picture(images, by_pixels, nearest(encode(images / np.float32(127.5) - 1))))
+            print(f'a folder of pictures has no classes, and so no precision; look at {path}')
+        return
     pixels = precision(by_pixels, labels)
     codes = [encode(images / np.float32(127.5) - 1) for encode in encoders]
     largest = min(max(code.shape[1] for code in codes), flat.shape[1], len(train))

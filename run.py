@@ -27,6 +27,7 @@ DATA_DIR = ''            # folder to look for the data set first; the environmen
 RUN_DIR = ''             # folder of the run; by default runs/<script>-<dataset>
 PRECISION = 'auto'       # 'auto', 'float32' or 'mixed': mixed computes in 16 bits; auto does so on a CPU with bfloat16
 LOG_EVERY = 10           # steps between rows of scalars.csv and points in TensorBoard
+EPOCHS = 0               # passes over the data, instead of STEPS; 0 leaves it to STEPS
 SAMPLE_EVERY = 100       # steps between pictures of the same latents
 EVAL_EVERY = 500         # steps between Frechet distances; 0 measures nothing, at the end neither
 EVAL_COUNT = 2000        # samples of a Frechet distance: compare only those of equal counts
@@ -37,15 +38,16 @@ GRID = 64                # latents of a picture
 def main(script):
     """Runs a script (its `globals()`) as a program: constants from flags, main() in a fresh graph, errors in a line."""
     with files.one_line_errors():
-        flags.parse([script, globals()])
+        if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()]):
+            raise files.UserError('--steps and --epochs both say how long to train: give one of them')
         data.DATA_DIR = DATA_DIR
         ops.BFLOAT16 = _precision(PRECISION) == 'mixed' and not tf.config.list_physical_devices('GPU')
         with tf.Graph().as_default():
             script['main']()
 
 
-def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=None, encoder=None, measures=dict,
-          weight_average=0):
+def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=None, draw=None, encoder=None,
+          measures=dict, weight_average=0):
     """Trains until step `steps`, on from the last checkpoint of the same run if there is one, and fills the run's folder.
 
     script: the script's `globals()`; its constants are the settings of the run.
@@ -53,7 +55,8 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     scalars: {name: scalar tensor} to report. Each is fetched along with the last update that draws all the random
         batches it depends on, so that a report draws nothing and costs next to nothing.
     generator: function (z [N, z_dim], training) -> images [N, H, W, C] in [-1, 1], for z from N(0, 1).
-    pictures: where there is no generator, function () -> images [rows, columns, H, W, C] in [-1, 1] to draw instead.
+    pictures: function () -> images [rows, columns, H, W, C] in [-1, 1] to draw instead of the generator's.
+    draw: function of the arrays that `pictures` returns as tensors -> the picture itself, uint8 [h, w, 3].
     encoder: function (images [N, H, W, C], training) -> codes [N, K], to be exported.
     measures: function () -> {name: scalar tensor} that depends on no random batch, to report every EVAL_EVERY steps.
     weight_average: decay of the average of the variables, on which these four functions are applied for what gets
@@ -64,13 +67,22 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     """
     settings = {**flags.constants(globals()), **flags.constants(script)}
     settings['PRECISION'] = _precision(settings['PRECISION'])
+    steps, epochs = _steps(updates, steps, settings['EPOCHS'])
+    settings['STEPS'] = steps
     settings['DATASET'] = data.NAMES.get(settings['DATASET'].lower(), settings['DATASET'])
-    folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{settings["DATASET"]}')
+    if 'IMAGE_SIZE' in script:
+        settings['DATASET'] = data.full_name(settings['DATASET'])
+        if fingerprint := data.fingerprint(settings['DATASET'], settings['IMAGE_SIZE'], settings['CHANNELS']):
+            settings['PICTURES'] = fingerprint
+    name = pathlib.Path(settings['DATASET']).name or 'pictures'
+    folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{name}')
     runfolder.claim(folder, pathlib.Path(script['__file__']).name, settings)
     print(_sizes())
 
-    step_op, z, images, averages, measured = _sampling(generator, z_dim, weight_average, updates[-1], pictures, encoder, measures)
-    networks = {'generator': (generator, 'z', [z_dim], 'images'), 'encoder': (encoder, 'images', images.shape[-3:], 'codes')}
+    step_op, z, images, shown, averages, measured = _sampling(
+        generator, z_dim, weight_average, updates[-1], pictures, encoder, measures)
+    networks = {'generator': (generator, 'z', [z_dim], 'images'),
+                'encoder': (encoder, 'images', encoder and shown.shape[-3:], 'codes')}
     story = tf.get_default_graph().as_graph_def()  # what TensorBoard shows: all that is built up to here
     fetches = _fetches([*updates[:-1], step_op], updates, scalars)
     initial = tf.group([average.assign(source) for average, source in averages])
@@ -84,18 +96,22 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
         start = runfolder.restore(session, saver, folder / 'checkpoints')
         tf.get_default_graph().finalize()
         if start >= steps and (folder / 'samples.gif').exists():
-            print(f'finished: {folder} is at step {start}; --steps {2 * start} trains it on')
+            more = f'--epochs {2 * epochs}' if epochs else f'--steps {2 * start}'
+            print(f'finished: {folder} is at step {start}; {more} trains it on')
             return folder, session.run(measured)
         calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
         draws = latents(max(settings['GRID'], settings['EVAL_COUNT']), z_dim, settings['SEED'])
 
         def sample(count):
-            parts = [session.run(images, {z: draws[i:i + 500][:count - i]}) for i in range(0, count, 500)]
-            return viz.to_uint8(np.concatenate(parts))
+            return np.concatenate([viz.to_uint8(session.run(images, {z: draws[i:i + 500][:count - i]}))
+                                   for i in range(0, count, 500)])
 
         def picture(step):
-            shown = sample(settings['GRID']) if generator else viz.to_uint8(session.run(images))
-            grid = viz.grid(shown.reshape(-1, *shown.shape[-3:]), columns=None if generator else shown.shape[1])
+            if pictures:
+                arrays = session.run(shown)
+                grid = draw(*arrays) if draw else viz.grid(viz.to_uint8(np.concatenate(arrays)), columns=len(arrays[0]))
+            else:
+                grid = viz.grid(sample(settings['GRID']))
             log.picture(step, viz.save(folder / f'samples/step-{step:06d}.png', grid))
 
         def export(name, folder):
@@ -117,14 +133,22 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
         def due(constant):
             return settings[constant] and (step % settings[constant] == 0 or step == steps)
 
-        frechet = f'frechet_{settings["EVAL_COUNT"]}'
         columns = list(scalars)
         if settings['EVAL_EVERY']:
-            columns += [*measured, frechet] if generator else measured
-        if frechet in columns:
-            distance = metrics.watch(settings['DATASET'], settings['EVAL_COUNT'])
+            columns += measured
+        shape = images.shape[1:].as_list() if generator else None
+        evaluated, frechet = settings['EVAL_COUNT'], None
+        if settings['EVAL_EVERY'] and generator:
+            if 'PICTURES' in settings:
+                evaluated = metrics.affordable(settings['DATASET'], shape, evaluated)
+            if evaluated:
+                frechet = f'frechet_{evaluated}'
+                columns.append(frechet)
+                distance = metrics.watch(settings['DATASET'], evaluated, shape)
         with runfolder.Log(folder, columns, start, story, settings) as log:
-            print(f'{"goes on" if start else "starts"} at step {start} of {steps}; pictures in {folder / "samples"}', flush=True)
+            passes = f' ({epochs} passes over the data)' if epochs else ''
+            print(f'{"goes on" if start else "starts"} at step {start} of {steps}{passes}; pictures in {folder / "samples"}',
+                  flush=True)
             began = time.monotonic()
             best = min((row[frechet] for row in log.rows.values() if frechet in row), default=math.inf)
             if start == 0:
@@ -140,8 +164,8 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
                             raise files.UserError(f'{name} is {value} at step {step}; {runfolder.last_good(folder)}')
                     if due('EVAL_EVERY'):
                         values.update(session.run(measured))
-                    if due('EVAL_EVERY') and generator:
-                        values[frechet] = distance(sample(settings['EVAL_COUNT']))
+                    if due('EVAL_EVERY') and frechet:
+                        values[frechet] = distance(sample(evaluated))
                         if values[frechet] < best:
                             best = values[frechet]
                             export('generator', folder / 'generator-best')
@@ -151,8 +175,8 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
                         picture(step)
                     if due('CHECKPOINT_EVERY') or step == steps or caught:
                         save(step)
-                    shown = {name: f'{values[name]:.3f}' for name in scalars}
-                    bar.set_postfix({**shown, 'FD': f'{best:.3f}'} if best < math.inf else shown, refresh=False)
+                    line = {name: f'{values[name]:.3f}'.removesuffix('.000') for name in scalars}
+                    bar.set_postfix({**line, 'FD': f'{best:.3f}'} if best < math.inf else line, refresh=False)
                     bar.update()
                     if caught:
                         break
@@ -163,13 +187,23 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
 
     viz.curves(folder / 'losses.png', folder / 'scalars.csv', together=list(measured))
     print(f'trained to step {steps} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
-    if frechet in columns:
+    if frechet:
         print('measuring the samples', flush=True)
-        print(metrics.report(folder, settings['DATASET']))
+        print(metrics.report(folder, settings['DATASET'], shape))
     viz.film(folder / 'samples.gif', sorted((folder / 'samples').glob('step-*.png')))
     more = f'; draw more with: python sample.py {folder}' if generator else ''
     print(f'finished: look at {folder}/samples.gif and losses.png{more}')
     return folder, result
+
+
+def _steps(updates, steps, epochs):
+    """(steps, epochs): how long to train, from `epochs` passes over the data, if it is not 0, for what a step draws of them."""
+    if not epochs:
+        return steps, 0
+    for position, batch, count in tf.get_collection('batches'):
+        if drawn := batch * sum(position in _draws(update) for update in updates):
+            return -(-epochs * count // drawn), epochs
+    raise files.UserError('this script draws no batches of a data set: use --steps instead of --epochs')
 
 
 def _precision(wanted):
@@ -201,15 +235,16 @@ def _sizes():
 
 
 def _sampling(generator, z_dim, weight_average, after, pictures=None, encoder=None, measures=dict):
-    """Averaged networks, in the scope 'sampling': (update to follow `after`, z, images, [(average, source)], measured)."""
+    """Averaged networks, in the scope 'sampling': (update after `after`, z, images, pictures, [(average, source)], measured)."""
     def untrainable(getter, *args, **options):
         return getter(*args, **{**options, 'trainable': False})
 
     with tf.variable_scope('sampling', custom_getter=untrainable):
         z = tf.placeholder(tf.float32, [None, z_dim], 'z')
-        images = tf.identity(generator(z, training=False) if generator else pictures(), 'images')
+        images = tf.identity(generator(z, training=False), 'images') if generator else None
+        shown = tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'pictures'), pictures()) if pictures else images
         if encoder:
-            encoder(tf.reshape(images, [-1, *images.shape[-3:]]), training=False)
+            encoder(tf.reshape(shown, [-1, *shown.shape[-3:]]), training=False)
         measured = measures()
         sources = {variable.op.name: variable for variable in tf.global_variables()}
         averages = [(variable, sources[name.removeprefix('sampling/')])
@@ -222,7 +257,7 @@ def _sampling(generator, z_dim, weight_average, after, pictures=None, encoder=No
                 var=average.handle, alpha=1 - decay, delta=average.read_value() - source.read_value())
                 for average, source in averages]
             with tf.control_dependencies(moves):
-                return step.assign_add(1).op, z, images, averages, measured
+                return step.assign_add(1).op, z, images, shown, averages, measured
 
 
 def _fetches(operations, updates, scalars):

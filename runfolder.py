@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorboard.summary.v1 import text_pb
 
-FREE = ('STEPS', 'RUN_DIR', 'DATA_DIR')  # settings that may change when a run goes on
+FREE = ('STEPS', 'EPOCHS', 'RUN_DIR', 'DATA_DIR')  # settings that may change when a run goes on
 BATCH = 64  # inputs in a session call, always: an output does not depend on how many there are
 
 
@@ -27,8 +27,14 @@ def claim(folder, script, settings):
         except (ValueError, KeyError):
             raise files.UserError(f'{path} is damaged; delete {folder} or give another --run-dir') from None
         now = json.loads(json.dumps({'script': script, **settings}))
+        same = before.get('PICTURES') == now.get('PICTURES')
+        if not same and all(before.get(name) == now.get(name) for name in ('DATASET', 'IMAGE_SIZE', 'CHANNELS')):
+            raise files.UserError(f'the pictures in {now["DATASET"]} have changed since {folder} was begun with them: they were '
+                                  f'{before.get("PICTURES")}, now {now.get("PICTURES")}; give another --run-dir')
+        if same and 'PICTURES' in now:
+            before['DATASET'] = now['DATASET']  # the same pictures in another place
         changed = [f'{name} was {before.get(name)!r}, now {now.get(name)!r}' for name in {**before, **now}
-                   if name not in FREE and before.get(name) != now.get(name)]
+                   if name not in (*FREE, 'PICTURES') and before.get(name) != now.get(name)]
         if changed:
             raise files.UserError(f'{folder} is a run of other settings: {"; ".join(changed)}; give another --run-dir')
     elif folder.exists() and any(not entry.name.startswith('.') for entry in folder.iterdir()):

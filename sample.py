@@ -25,7 +25,12 @@ def load(folder, best=False):
     best: the generator that measured best while training, instead of the last. Raises files.UserError if there is none.
     """
     generate, (z_dim,) = runfolder.network(folder, 'generator-best' if best else 'generator')
-    return lambda points: viz.to_uint8(generate(points)), z_dim
+
+    def pictures(points):  # in blocks, because floats take four times the memory
+        blocks = range(0, len(points), 4 * runfolder.BATCH)
+        return np.concatenate([viz.to_uint8(generate(points[start:start + 4 * runfolder.BATCH])) for start in blocks])
+
+    return pictures, z_dim
 
 
 def draw(folder, count, seed=0, best=False):

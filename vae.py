@@ -18,7 +18,9 @@ import viz
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-DATASET = 'mnist'         # mnist or fashion_mnist
+DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28           # pixels on a side
+CHANNELS = 1              # 1 is grey, 3 is colour
 STEPS = 20000             # one step is one update of both networks
 BATCH_SIZE = 128          # pictures in an update
 Z_DIM = 20                # length of the code z; with 2 the run ends with a picture of the whole manifold
@@ -32,30 +34,30 @@ CHECKPOINT_EVERY = 5000   # steps between checkpoints
 
 
 def encoder(x):
-    """x [B, 28, 28, 1] in [0, 1] -> m, sigma [B, Z_DIM]: mean and log-variance of q(z|x)."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [0, 1] -> m, sigma [B, Z_DIM]: mean and log-variance of q(z|x)."""
     with ops.network('encoder'):
-        h = tf.reshape(x, [-1, 28 * 28])
+        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(HIDDEN, 1):
             h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
         return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'sigma')
 
 
 def decoder(z):
-    """z [B, Z_DIM] -> logits [B, 28, 28, 1]; sigmoid(logits) = the probability that a pixel is white."""
+    """z [B, Z_DIM] -> logits [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]; sigmoid(logits) = how likely a pixel is white."""
     with ops.network('decoder'):
         h = z
         for number, units in enumerate(reversed(HIDDEN), 1):
             h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
-        return tf.reshape(ops.dense(h, 28 * 28, 'pixels'), [-1, 28, 28, 1])
+        return tf.reshape(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'), [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
 def generator(z, training=False):
-    """z [B, Z_DIM] from N(0, 1) -> images [B, 28, 28, 1] in [-1, 1], the probabilities as greys: 2 sigmoid(l) - 1."""
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1], 2 sigmoid(l) - 1."""
     return tf.tanh(decoder(z) / 2)
 
 
 def codes(x, training=False):
-    """x [B, 28, 28, 1] in [-1, 1] -> the means of q(z|x) [B, Z_DIM]."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> the means of q(z|x) [B, Z_DIM]."""
     return encoder((x + 1) / 2)[0]
 
 
@@ -84,8 +86,8 @@ def main():
     if Z_DIM < 2 or min(HIDDEN) < 1:
         raise files.UserError('Z_DIM must be at least 2, HIDDEN at least 1')
     tf.set_random_seed(SEED)
-    images, _ = data.load(DATASET)
-    test_images, test_labels = data.load(DATASET, 'test')
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x = binary(data.batches(images, BATCH_SIZE), ops.uniform([BATCH_SIZE, *images.shape[1:]], 'threshold'))
         with tf.variable_scope('test'):
@@ -106,10 +108,12 @@ def draw(folder, images, labels):
     """Into a run's folder: codes.png, walk.png (from one test picture to another) and, if Z_DIM is 2, manifold.png."""
     encode, decode = (runfolder.network(folder, name)[0] for name in ('encoder', 'generator'))
     means = encode(images / np.float32(127.5) - 1)
+    count = min(8, len(means) // 2)
     axes = np.eye(2) if Z_DIM == 2 else np.linalg.svd(means - means.mean(0), full_matrices=False)[2].T[:, :2]
     viz.scatter(folder / 'codes.png', means @ axes, labels)
-    walks = np.linspace(means[:8], means[8:16], 10, axis=1).reshape(-1, Z_DIM)
-    viz.save(folder / 'walk.png', viz.grid(viz.to_uint8(decode(walks)), 10))
+    walks = np.linspace(means[:count], means[count:2 * count], 10, axis=1).reshape(-1, Z_DIM)
+    if count:
+        viz.save(folder / 'walk.png', viz.grid(viz.to_uint8(decode(walks)), 10))
     if Z_DIM == 2:  # cells of equal probability under N(0, 1)
         places = [statistics.NormalDist().inv_cdf((k + 0.5) / 20) for k in range(20)]
         plane = np.array([[across, up] for up in reversed(places) for across in places])

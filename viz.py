@@ -6,6 +6,7 @@ import files
 
 import imageio.v3 as iio
 import numpy as np
+from PIL import Image
 
 
 def to_uint8(images):
@@ -13,12 +14,14 @@ def to_uint8(images):
     return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
-def grid(images, columns=None, gap=2, zoom=2):
+def grid(images, columns=None, gap=2, zoom=None):
     """uint8 [N, H, W, C], any N from 1 -> one picture uint8 [h, w] (C = 1) or [h, w, 3], as square as N allows.
 
-    Rows are filled from the left; what is missing in the last one stays black, like the gaps.
+    Rows are filled from the left; what is missing in the last one stays black, like the gaps. zoom: how many times each
+    pixel is repeated, down and to the right; if None, twice where a picture is smaller than 48 pixels.
     """
     count, height, width, channels = images.shape
+    zoom = zoom or (2 if max(height, width) < 48 else 1)
     columns = columns or math.ceil(math.sqrt(count))
     rows = -(-count // columns)
     cells = np.zeros([rows * columns, height + gap, width + gap, channels], np.uint8)
@@ -27,6 +30,14 @@ def grid(images, columns=None, gap=2, zoom=2):
     picture = picture.reshape(rows * (height + gap), columns * (width + gap), channels)[:-gap or None, :-gap or None]
     picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
     return picture[:, :, 0] if channels == 1 else picture
+
+
+def judged(images, judgements, height=3):
+    """uint8 [N, H, W, C] -> [N, H + height, W, C]: below each picture a bar, as long as its judgement [N] in [0, 1] is high."""
+    count, _, width, channels = images.shape
+    lit = np.arange(width) < np.rint(judgements * width)[:, None]                    # [N, W]
+    bars = np.where(lit, 255, 64).astype(np.uint8)[:, None, :, None]
+    return np.concatenate([images, np.broadcast_to(bars, [count, height, width, channels])], axis=1)
 
 
 def save(path, picture):
@@ -38,10 +49,11 @@ def save(path, picture):
 
 def film(path, pictures, milliseconds=150):
     """Writes an animated GIF of the picture files `pictures`; it loops and rests on the last one."""
-    frames = np.stack([iio.imread(picture) for picture in pictures])
-    durations = [milliseconds] * (len(frames) - 1) + [milliseconds * 10]
+    durations = [milliseconds] * (len(pictures) - 1) + [milliseconds * 10]
+    frames = (Image.open(picture) for picture in pictures)  # read when their turn comes: all of them may be a gigabyte
     with files.replacing(path) as temporary:
-        iio.imwrite(temporary, frames, duration=durations if len(frames) > 1 else durations[0], loop=0)
+        next(frames).save(temporary, save_all=True, append_images=frames, loop=0,
+                          duration=durations if len(durations) > 1 else durations[0])
 
 
 def curves(path, scalars_csv, together=()):
@@ -89,16 +101,51 @@ def lines(path, named, across, up):
 
 
 def scatter(path, points, labels):
-    """Draws points [N, 2] coloured by their labels [N], whole numbers from 0 to 9."""
+    """Draws points [N, 2] coloured by their labels [N], whole numbers from 0 to 9, or all alike where they are None."""
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(6.4, 6), layout='constrained')
     axes = figure.add_subplot(aspect='equal')
-    for label in np.unique(labels):
-        axes.plot(*points[labels == label].T, '.', color=f'C{label}', markersize=2, alpha=0.6, label=label)
-    axes.legend(markerscale=6, loc='center left', bbox_to_anchor=(1, 0.5))
+    for label in [None] if labels is None else np.unique(labels):
+        chosen = points if label is None else points[labels == label]
+        axes.plot(*chosen.T, '.', color=f'C{label or 0}', markersize=2, alpha=0.6, label=label)
+    if labels is not None:
+        axes.legend(markerscale=6, loc='center left', bbox_to_anchor=(1, 0.5))
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)
+
+
+def mesh(side, count):
+    """The centres of count x count equal squares that tile [-side, side]^2: float32 [count^2, 2], the lowest row first."""
+    places = (np.arange(count, dtype=np.float32) + 0.5) * (2 * side / count) - side
+    return np.stack([np.tile(places, count), np.repeat(places, count)], axis=1)
+
+
+def plane(side, samples, points, surface=None, arrows=None):
+    """Draws the square [-side, side]^2 of the plane as a picture uint8 [400, 400, 3].
+
+    points [N, 2] of the data are grey, samples [N, 2] orange on top of them. surface [n, n] at `mesh(side, n)` is behind them,
+    the darker the lower; arrows [m^2, 2] stand on `mesh(side, m)`, each in its direction and with the root of its length.
+    """
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(4, 4), dpi=100)
+    canvas = matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
+    axes = figure.add_axes([0, 0, 1, 1], xlim=(-side, side), ylim=(-side, side), xticks=[], yticks=[])
+    if surface is not None:
+        low, high = np.percentile(surface, [2, 98])
+        axes.imshow(surface, cmap='Blues_r', vmin=low - (high - low) / 2, vmax=high, origin='lower',
+                    extent=(-side, side, -side, side), interpolation='bilinear')
+    if arrows is not None:
+        feet = mesh(side, math.isqrt(len(arrows)))
+        length = np.linalg.norm(arrows, axis=1, keepdims=True)
+        scaled = arrows / np.sqrt(np.maximum(length, 1e-12)) / np.sqrt(max(length.max(), 1e-12))
+        axes.quiver(*feet.T, *scaled.T, color='#00000070', width=0.003, scale=18, pivot='tail')
+    axes.plot(*points.T, '.', color='#404040', markersize=3, alpha=0.5)
+    axes.plot(*samples.T, '.', color='#ff7f0e', markersize=3, alpha=0.7)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
 def _running_mean(column):

@@ -13,7 +13,9 @@ import run
 
 import tensorflow.compat.v1 as tf
 
-DATASET = 'mnist'        # mnist or fashion_mnist
+DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28          # pixels on a side
+CHANNELS = 1             # 1 is grey, 3 is colour
 STEPS = 20000            # one step is N_CRITIC updates of the critic, then one of the generator
 N_CRITIC = 5             # the critic should be near its best before its gradient is used
 BATCH_SIZE = 64          # the paper's
@@ -33,22 +35,23 @@ PRECISION = 'float32'    # wd is a small difference of large scores, which 16 bi
 
 
 def generator(z, training):
-    """z [B, Z_DIM] from N(0, 1) -> images [B, 28, 28, 1] in [-1, 1]."""
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator'):
         h = z
         for number, units in enumerate(G_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}')
             h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{number}'))
-        return tf.reshape(tf.tanh(ops.dense(h, 28 * 28, 'pixels')), [-1, 28, 28, 1])
+        h = tf.tanh(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'))
+        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
 def critic(x):
-    """x [B, 28, 28, 1] in [-1, 1] -> scores [B, 1], any real numbers."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> scores [B, 1], any real numbers."""
     def clip(variable):
         return tf.clip_by_value(variable, -CLIP, CLIP)
 
     with ops.network('critic', constraint=clip):  # applied after each update
-        h = tf.reshape(x, [-1, 28 * 28])
+        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(C_HIDDEN, 1):
             h = tf.nn.leaky_relu(ops.dense(h, units, f'dense{number}'))
         return ops.dense(h, 1, 'score')
@@ -67,7 +70,7 @@ def losses(real_scores, fake_scores):
 
 def main():
     tf.set_random_seed(SEED)
-    images, _ = data.load(DATASET)
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])

@@ -6,13 +6,18 @@ on the gradient at each picture by itself.
 
     python wgan_gp.py --dataset mnist
 """
+import math
+
 import data
+import files
 import ops
 import run
 
 import tensorflow.compat.v1 as tf
 
-DATASET = 'mnist'        # mnist or fashion_mnist
+DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28          # pixels on a side, a multiple of 4
+CHANNELS = 1             # 1 is grey, 3 is colour
 STEPS = 2000             # one step is N_CRITIC updates of the critic, then one of the generator
 N_CRITIC = 5             # the paper's
 BATCH_SIZE = 64          # the paper's
@@ -27,21 +32,23 @@ SEED = 0                 # start of all randomness
 
 
 def generator(z, training):
-    """z [B, Z_DIM] from N(0, 1) -> images [B, 28, 28, 1] in [-1, 1]."""
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        h = ops.dense(z, 7 * 7 * 2 * WIDTH, 'dense1', bias=False)
-        h = tf.reshape(tf.nn.relu(ops.batch_norm(h, training, 'norm1')), [-1, 7, 7, 2 * WIDTH])
+        side = IMAGE_SIZE // 4                                                 # for 28 pixels:
+        h = ops.dense(z, side * side * 2 * WIDTH, 'dense1', bias=False)
+        h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
+        h = tf.reshape(h, [-1, side, side, 2 * WIDTH])                         # [B, 7, 7, 2 WIDTH]
         h = ops.conv_transpose(h, WIDTH, 'deconv1', bias=False)                # [B, 14, 14, WIDTH]
         h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
-        return tf.tanh(ops.conv_transpose(h, 1, 'deconv2'))                    # [B, 28, 28, 1]
+        return tf.tanh(ops.conv_transpose(h, CHANNELS, 'deconv2'))             # [B, 28, 28, CHANNELS]
 
 
 def critic(x):
-    """x [B, 28, 28, 1] in [-1, 1] -> scores [B, 1], any real numbers."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> scores [B, 1], any real numbers."""
     with ops.network('critic'):
         h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                      # [B, 14, 14, WIDTH]
         h = tf.nn.leaky_relu(ops.conv(h, 2 * WIDTH, 'conv2'))                  # [B, 7, 7, 2 WIDTH]
-        return ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), 1, 'dense1')
+        return ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), 1, 'dense1')
 
 
 def gradient_penalty(critic, x, fake, alpha):
@@ -59,8 +66,10 @@ def losses(real_scores, fake_scores):
 
 
 def main():
+    if IMAGE_SIZE % 4:
+        raise files.UserError('IMAGE_SIZE must be a multiple of 4: the networks halve it twice')
     tf.set_random_seed(SEED)
-    images, _ = data.load(DATASET)
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])

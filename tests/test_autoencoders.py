@@ -228,8 +228,8 @@ def test_what_is_drawn_and_measured_draws_nothing_at_random_and_has_averages_of_
     script, given = built
     network = [given.get(name) for name in ('pictures', 'encoder', 'measures')]
     count = len(tf.trainable_variables())
-    _, z, images, averages, measured = run._sampling(given.get('generator'), given.get('z_dim', 0), 0.9, given['updates'][-1],
-                                                     *network)
+    _, _, _, images, averages, measured = run._sampling(given.get('generator'), given.get('z_dim', 0), 0.9,
+                                                        given['updates'][-1], *network)
     assert len(averages) == count == len(tf.trainable_variables())
     assert {node.name.split('/')[0] for node in tf.get_default_graph().as_graph_def().node} == \
         {'data', 'encoder', 'decoder', 'losses', 'optimizers', 'sampling'}

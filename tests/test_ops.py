@@ -188,3 +188,67 @@ def test_minimize_moves_its_own_network_and_averages_alone():
         changed = {v.op.name for v, a, b in zip(tf.global_variables(), before, after, strict=True) if not np.array_equal(a, b)}
     assert {name.split('/')[0] for name in changed} == {'d'}
     assert {'d/dense/weights', 'd/norm/moving_mean', 'd/norm/moving_variance'} <= changed
+
+
+def test_minibatch_discrimination_by_definition():
+    x = random(5, 6)
+    y, v = evaluate(ops.minibatch_discrimination(tf.constant(x), 4, 3, 'a'))
+    m = (x @ v['a/weights']).reshape(5, 4, 3)
+    close = [[sum(np.exp(-np.abs(m[i, b] - m[j, b]).sum()) for j in range(5)) for b in range(4)] for i in range(5)]
+    np.testing.assert_allclose(y, np.concatenate([x, close], 1), rtol=1e-4)
+
+
+def spectral(x, training, name='a'):
+    with ops.spectral_norm(training), ops.network(name):
+        return ops.dense(tf.reshape(ops.conv(x, 5, 'conv', 3), [x.shape[0], -1]), 4, 'dense')
+
+
+def test_spectral_norm_divides_by_the_largest_singular_value():
+    """One power iteration an update reaches numpy's value; the Lipschitz constant of a layer is then 1."""
+    x = tf.constant(random(2, 6, 6, 2))
+    loss = tf.reduce_sum(spectral(x, True) ** 2)
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS, 'a/')
+    used = {name: tf.get_collection(f'spectral_norm/True/a/{name}/weights')[0] for name in ('conv', 'dense')}
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(100):
+            session.run(updates)
+        for name, w in session.run(used).items():
+            whole = session.run(tf.trainable_variables(f'a/{name}/weights')[0]).reshape(-1, w.shape[-1])
+            np.testing.assert_allclose(w.reshape(whole.shape), whole / np.linalg.svd(whole, compute_uv=False)[0], rtol=1e-3)
+        assert len(updates) == 2 and {v.op.name for v in tf.trainable_variables()} == {
+            'a/conv/weights', 'a/conv/bias', 'a/dense/weights', 'a/dense/bias'}
+        assert np.isfinite(session.run(loss))
+
+
+def test_spectral_norm_learns_by_the_papers_gradient():
+    """d(W / sigma) with u and v held (eq. 12): dL/dW = (G - <G, W / sigma> v u') / sigma, at one power iteration."""
+    x = random(3, 4)
+    with ops.spectral_norm(True), ops.network('a'):
+        y = ops.dense(tf.constant(x), 5, 'dense', bias=False)
+    slope, = tf.gradients(tf.reduce_sum(y ** 2), tf.trainable_variables('a/'))
+    slope, v = evaluate(slope)
+    w, u = v['a/dense/weights'].astype(float), v['a/dense/weights/u'][0].astype(float)
+    right = w @ u / np.linalg.norm(w @ u)
+    left = right @ w / np.linalg.norm(right @ w)
+    sigma = right @ w @ left
+    by_used = 2 * x.T @ (x @ (w / sigma))
+    expected = (by_used - (by_used * w / sigma).sum() * np.outer(right, left)) / sigma
+    np.testing.assert_allclose(slope, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_singular_vectors_turn_with_their_own_network_alone():
+    x = ops.noise([4, 6, 6, 2], 'x')
+    spectral(x, True), spectral(x, True), spectral(x, True, 'b')
+    shown = spectral(x, False)
+    steps = [ops.minimize(tf.train.GradientDescentOptimizer(0.1), tf.reduce_sum(spectral(x, True, name) ** 2), f'{name}/')
+             for name in 'ab']
+    vectors = [v for v in tf.global_variables() if v.op.name.endswith('/u')]
+    assert len(vectors) == 4 and len(tf.get_collection(tf.GraphKeys.UPDATE_OPS)) == 4  # once, however often it is applied
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for command, moves in (shown, ''), (steps[0], 'a'), (steps[1], 'b'):
+            before = session.run(vectors)
+            session.run(command)
+            moved = {v.name[0] for v, old, new in zip(vectors, before, session.run(vectors), strict=True) if (old != new).any()}
+            assert moved == set(moves)

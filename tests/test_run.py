@@ -330,7 +330,7 @@ def test_the_average_follows_its_formula():
             return z * tf.get_variable('w', [], initializer=tf.ones_initializer())
     with tf.Graph().as_default(), tf.Session() as session:
         w = generator(tf.zeros([1, 1]), True) is None or tf.global_variables()[0]
-        follow, z, images, averages, _ = run._sampling(generator, 1, 0.6, after=w.assign_add(1.0).op)
+        follow, z, images, _, averages, _ = run._sampling(generator, 1, 0.6, after=w.assign_add(1.0).op)
         session.run(tf.global_variables_initializer())
         expected = 1.0
         for t in range(20):

@@ -3,6 +3,7 @@ import importlib
 import math
 
 import data
+import files
 import run
 
 import drive
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-SCRIPTS = ['dcgan', 'gan_fc', 'wgan', 'wgan_gp']
+SCRIPTS = ['dcgan', 'gan_fc', 'wgan', 'wgan_gp', 'balanced_gan']
 BOXES = {'data', 'generator', 'losses', 'optimizers', 'sampling'}  # and one for the discriminator or critic
 
 
@@ -90,6 +91,32 @@ def test_tensorboard_shows_the_story_and_nothing_else(built):
     run._sampling(given['generator'], given['z_dim'], 0.9, given['updates'][-1])
     boxes = {node.name.split('/')[0] for node in tf.get_default_graph().as_graph_def().node}
     assert boxes in (BOXES | {'discriminator'}, BOXES | {'critic'})
+
+
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_other_sizes_and_colour(name, monkeypatch):
+    script, given = importlib.import_module(name), {}
+    monkeypatch.setattr(data, 'load', drive.load)
+    monkeypatch.setattr(run, 'train', lambda script, **arguments: given.update(arguments))
+    for constant, value in {'IMAGE_SIZE': 20, 'CHANNELS': 3, 'BATCH_SIZE': 8}.items():
+        monkeypatch.setattr(script, constant, value)
+    with tf.Graph().as_default():
+        script.main()
+        images = given['generator'](tf.zeros([3, script.Z_DIM]), training=False)
+        assert images.shape.as_list() == [3, 20, 20, 3]
+        with session_of(tf.get_default_graph()) as session:
+            for update in given['updates']:
+                session.run(update)
+            assert all(math.isfinite(value) for value in session.run(given['scalars']).values())
+
+
+@pytest.mark.parametrize('name', ['wgan_gp', 'conv_autoencoder', 'dcgan'])
+def test_sizes_that_cannot_be_halved_are_refused(name, monkeypatch):
+    script = importlib.import_module(name)
+    monkeypatch.setattr(data, 'load', drive.load)
+    monkeypatch.setattr(script, 'IMAGE_SIZE', 30)
+    with tf.Graph().as_default(), pytest.raises(files.UserError, match='IMAGE_SIZE must be'):
+        script.main()
 
 
 def test_importing_a_script_builds_nothing():

@@ -1,0 +1,117 @@
+"""A convolutional GAN held in balance: each network learns only while its loss says that it has to.
+
+D has two optimizers, one for generated and one for real pictures, G has one; before each of the three updates the loss
+on its own fresh batch is compared with a threshold, and the update is left out if the loss is already below it. So
+neither network can run away from the other. The networks and the rule are those of Bruner & Deshpande 2017, "Generative
+Adversarial Networks for Beginners"; the smoothed labels are from Salimans et al. 2016, arXiv:1606.03498.
+
+    python balanced_gan.py --dataset mnist
+"""
+import data
+import ops
+import run
+import viz
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28          # pixels on a side, a multiple of 4
+CHANNELS = 1             # 1 is grey, 3 is colour
+STEPS = 4000             # one step is the three updates, or what is left of them
+BATCH_SIZE = 64          # pictures in an update
+Z_DIM = 100              # length of the latent vector z
+D_FAKE_OVER = 0.6        # D learns on generated pictures while its loss on them is over this; 0 always learns
+G_OVER = 0.5             # G learns while its loss is over this
+D_REAL_OVER = 0.45       # D learns on real pictures while its loss on them is over this; no loss can be below 0.325
+LABEL_SMOOTHING = 0.1    # D is to answer 1 minus this for real pictures
+D_LEARNING_RATE = 4e-4   # for Adam
+G_LEARNING_RATE = 2e-3   # for Adam
+BETA1 = 0.5              # Adam's momentum
+WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
+SHOWN = 24               # generated and real pictures that are drawn, each with D's judgement of it
+SEED = 0                 # start of all randomness
+
+
+def generator(z, training):
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: a map twice as large, filtered."""
+    side = 2 * IMAGE_SIZE
+    with ops.network('generator', initializer=ops.normal(0.02)):
+        h = tf.reshape(ops.dense(z, side * side, 'dense1', bias=False), [-1, side, side, 1])      # [B, 56, 56, 1]
+        h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
+        h = ops.conv(h, 50, 'conv1', size=3, bias=False)                                          # [B, 28, 28, 50]
+        h = ops.unpool(tf.nn.relu(ops.batch_norm(h, training, 'norm2')))                          # [B, 56, 56, 50]
+        h = ops.conv(h, 25, 'conv2', size=3, bias=False)                                          # [B, 28, 28, 25]
+        h = ops.unpool(tf.nn.relu(ops.batch_norm(h, training, 'norm3')))                          # [B, 56, 56, 25]
+        return tf.tanh(ops.conv(h, CHANNELS, 'conv3', size=1))                                    # [B, 28, 28, CHANNELS]
+
+
+def discriminator(x):
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x)."""
+    with ops.network('discriminator'):
+        h = tf.nn.relu(ops.conv(x, 32, 'conv1', size=5, stride=1))
+        h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 14, 14, 32]
+        h = tf.nn.relu(ops.conv(h, 64, 'conv2', size=5, stride=1))
+        h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 7, 7, 64]
+        h = tf.nn.relu(ops.dense(tf.reshape(h, [-1, IMAGE_SIZE // 4 * (IMAGE_SIZE // 4) * 64]), 1024, 'dense1'))
+        return ops.dense(h, 1, 'dense2')
+
+
+def losses(real_logits, fake_logits):
+    """Logits [B, 1] of real and generated pictures -> (d_fake_loss, g_loss, d_real_loss)."""
+    d_fake_loss = tf.reduce_mean(tf.nn.softplus(fake_logits))                                     # -log(1 - D(G(z)))
+    g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                         # -log D(G(z))
+    d_real_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + LABEL_SMOOTHING * real_logits)    # -log D(x), smoothed
+    return d_fake_loss, g_loss, d_real_loss
+
+
+def learn_while(loss, over, rate, scope, name):
+    """An update of `scope` that is left out where loss <= over -> how many times it was not left out, up to this time."""
+    count = tf.get_variable(name, [], tf.int64, initializer=tf.zeros_initializer(), trainable=False)
+
+    def learn():
+        with tf.control_dependencies([ops.minimize(tf.train.AdamOptimizer(rate, BETA1, name=f'{name}_Adam'), loss, scope)]):
+            return count.assign_add(1)
+
+    return tf.cond(loss > over, learn, count.read_value)
+
+
+def draw(fake, fake_judgements, real, real_judgements):
+    """Generated pictures to the left, real ones to the right; the bar below each is what D takes for its probability."""
+    sides = [viz.grid(viz.judged(viz.to_uint8(images), judgements), 4)
+             for images, judgements in [(fake, fake_judgements), (real, real_judgements)]]
+    return np.concatenate([sides[0], np.zeros_like(sides[0][:, :16]), sides[1]], axis=1)
+
+
+def main():
+    tf.disable_control_flow_v2()  # so that tf.cond leaves out the gradients of a loss that stands outside
+    tf.set_random_seed(SEED)
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        z = ops.noise([BATCH_SIZE, Z_DIM])
+
+    real_logits = discriminator(x)
+    fake_logits = discriminator(generator(z, training=True))
+
+    with tf.name_scope('losses'):
+        d_fake_loss, g_loss, d_real_loss = losses(real_logits, fake_logits)
+        scalars = {'d_fake_loss': d_fake_loss, 'g_loss': g_loss, 'd_real_loss': d_real_loss,
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+
+    with tf.variable_scope('optimizers'):
+        counts = {'d_fake_updates': learn_while(d_fake_loss, D_FAKE_OVER, D_LEARNING_RATE, 'discriminator/', 'd_fake_updates'),
+                  'g_updates': learn_while(g_loss, G_OVER, G_LEARNING_RATE, 'generator/', 'g_updates'),
+                  'd_real_updates': learn_while(d_real_loss, D_REAL_OVER, D_LEARNING_RATE, 'discriminator/', 'd_real_updates')}
+
+    def judged():
+        fake = generator(tf.random.stateless_normal([SHOWN, Z_DIM], [SEED, 0]), training=False)
+        real = data.stored(images[:SHOWN])
+        return [fake, tf.sigmoid(discriminator(fake))[:, 0], real, tf.sigmoid(discriminator(real))[:, 0]]
+
+    run.train(globals(), updates=[count.op for count in counts.values()], scalars={**scalars, **counts}, steps=STEPS,
+              generator=generator, z_dim=Z_DIM, weight_average=WEIGHT_AVERAGE, pictures=judged, draw=draw)
+
+
+if __name__ == '__main__':
+    run.main(globals())

@@ -1,0 +1,194 @@
+"""Which objectives and remedies collapse? Trains each row of a table on each data set, from several seeds, and writes it.
+
+    python benchmarks/collapse.py docs/collapse
+    python benchmarks/collapse.py docs/collapse --only plain 'packing 4' --datasets grid --seeds 5 --jobs 2
+
+docs/collapse.json keeps every cell that was measured, with its command, so that the same command goes on where it stopped, and
+only cells whose commands have changed are measured again; docs/collapse.md is the table of what there is. All rows have
+the same networks, data, updates, batches, latents and learning rates, those of COMMON, unless a row says otherwise.
+"""
+import argparse
+import collections
+import concurrent.futures
+import csv
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+import files
+import objectives
+
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).parent.parent
+COMMON = {  # flags of every run on a data set; a row's own come after them and win
+    'plane': '--steps 5000 --batch-size 100 --z-dim 2 --d-learning-rate 1e-3 --g-learning-rate 1e-3 --beta1 0.5 '
+             '--weight-average 0 --eval-every 5000',
+    'mnist': '--steps 1000 --batch-size 64 --z-dim 100 --d-learning-rate 2e-4 --g-learning-rate 1e-3 --beta1 0.5 '
+             '--weight-average 0.99 --eval-every 1000',
+    'stacked_mnist': '--steps 1500 --batch-size 64 --z-dim 100 --d-learning-rate 2e-4 --g-learning-rate 1e-3 --beta1 0.5 '
+                     '--weight-average 0.99 --eval-every 1500',
+}
+QUIET = '--sample-every 0 --checkpoint-every 0 --log-every 100'
+Row = collections.namedtuple('Row', 'script flags planes', defaults=['', ''])  # planes: more flags, for ring and grid alone
+REMEDIES = {
+    'plain: non-saturating GAN': Row('toy.py'),
+    'packing 2': Row('toy.py', '--packing 2'),
+    'packing 4': Row('toy.py', '--packing 4'),
+    'unrolled, 5 updates': Row('unrolled_gan.py', '--unroll 5'),
+    'minibatch discrimination': Row('improved_gan.py', '--minibatch --real-label 1'),
+    'feature matching': Row('improved_gan.py', '--no-minibatch --feature-matching --real-label 1'),
+    'historical averaging': Row('improved_gan.py', '--no-minibatch --historical-averaging 0.1 --real-label 1'),
+    'label smoothing': Row('improved_gan.py', '--no-minibatch --real-label 0.9'),
+    'spectral normalisation, hinge': Row('sn_gan.py'),
+    'two time scales: G at a fifth of the rate': Row('toy.py', '', '--g-learning-rate 2e-4'),
+}
+PENALTIES = {f'{name}, weight {weight}': Row('objectives.py', f'--objective non-saturating --penalty {name} --weight {weight}')
+             for name, weight in [('gradient-penalty', '1'), ('dragan', '1'), ('r1', '0.1'), ('instance-noise', '1')]}
+OBJECTIVES = {name: Row('objectives.py', f'--objective {name}')
+              for name in objectives.OBJECTIVES if name != 'non-saturating'}
+ROWS = {**REMEDIES, **PENALTIES, **OBJECTIVES}
+COLUMNS = {  # data set: {what is measured: (head of its column, format)}
+    'ring': {'modes': ('modes of 8', '.1f'), 'quality': ('high quality', '.1%'), 'reverse_kl': ('reverse KL', '.2f')},
+    'grid': {'modes': ('modes of 25', '.1f'), 'quality': ('high quality', '.1%'), 'reverse_kl': ('reverse KL', '.2f')},
+    'mnist': {'frechet_distance': ('Fréchet distance', '.2f'), 'coverage': ('coverage', '.2f')},
+    'stacked_mnist': {'modes': ('modes of 1000', '.0f'), 'mode_kl': ('KL', '.2f')},
+}
+PUBLISHED = '''
+| published | ring: modes | high quality | grid: modes | high quality | stacked MNIST: modes | KL |
+|---|---|---|---|---|---|---|
+| GAN (DCGAN) | 6.3 | 98.2% | 17.3 | 94.8% | 99 | 3.40 |
+| unrolled GAN | | | | | 48.7 | 4.32 |
+| VEEGAN | 8 | 52.9% | 24.6 | 40% | 150 | 2.95 |
+| WGAN-GP | | | | | 959 | 0.73 |
+| PacGAN, packing 4 (2 for pictures) | 7.8 | 95.9% | 24.8 | 93.6% | 1000 | 0.06 |
+'''
+
+
+def command(name, dataset, seed):
+    """The arguments of a run, without its folder."""
+    row, plane = ROWS[name], dataset in ('ring', 'grid')
+    given = [COMMON['plane' if plane else dataset], QUIET, row.flags, row.planes if plane else '']
+    return [row.script, '--dataset', dataset, '--seed', str(seed), *' '.join(given).split()]
+
+
+def measured(arguments):
+    """Runs a script -> {measure: number}, or {'failed': why} of a run that ends with an error, as one that diverges does."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([sys.executable, *arguments, '--run-dir', f'{folder}/run'], cwd=ROOT, text=True,
+                              capture_output=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+        if done.returncode == 2:
+            return {'failed': done.stderr.strip().splitlines()[-1]}
+        if done.returncode:
+            raise RuntimeError(f'{" ".join(arguments)}:\n{done.stderr[-2000:]}')
+        run = pathlib.Path(folder) / 'run'
+        dataset = arguments[arguments.index('--dataset') + 1]
+        found = [*csv.DictReader((run / 'scalars.csv').read_text().splitlines())][-1]
+        if dataset not in ('ring', 'grid'):
+            found = json.loads((run / 'metrics.json').read_text())['model']
+        return {name: float(found[name]) for name in COLUMNS[dataset]}
+
+
+def shown(cells, name, form):
+    """Mean and standard deviation of a measure over the cells of the seeds, as text."""
+    values = [cell[name] for cell in cells if name in cell]
+    failed = f'{len(cells) - len(values)} of {len(cells)} diverged' if len(cells) > len(values) else ''
+    if not values:
+        return failed or '–'
+    text = f'{statistics.mean(values):{form}}'
+    if len(values) > 1:
+        text += f' ± {100 * statistics.stdev(values):.1f}' if '%' in form else f' ± {statistics.stdev(values):{form}}'
+    return f'{text} ({failed})' if failed else text
+
+
+def table(cells):
+    """cells: {(row, data set, seed): measures} -> the page, in Markdown."""
+    heads = [(dataset, name, head, form) for dataset, columns in COLUMNS.items() for name, (head, form) in columns.items()]
+    lines = ['| | seeds | ' + ' | '.join(f'{dataset.replace("_", " ")}: {head}' for dataset, _, head, _ in heads) + ' |',
+             '|---|---|' + '---|' * len(heads)]
+    for row in ROWS:
+        of = {dataset: [cell for (r, d, _), cell in sorted(cells.items()) if (r, d) == (row, dataset)] for dataset in COLUMNS}
+        if any(of.values()):
+            seeds = ', '.join(str(len(found)) for found in of.values())
+            lines.append(f'| {row} | {seeds} | ' + ' | '.join(shown(of[d], name, form) for d, name, _, form in heads) + ' |')
+    return '\n'.join(lines)
+
+
+def page(cells):
+    cpuinfo = pathlib.Path('/proc/cpuinfo')
+    models = [line.split(':')[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith('model name')] \
+        if cpuinfo.exists() else ['unknown processor']
+    commands = '\n'.join(f'    {dataset}: {flags}' for dataset, flags in COMMON.items())
+    own = '\n'.join(f'| {name} | `{row.script} {row.flags} {row.planes}`'.rstrip(' `') + '` |' for name, row in ROWS.items())
+    return f'''# Objectives and remedies, measured
+
+Written by `python benchmarks/collapse.py docs/collapse` ({models[0]}, TensorFlow {tf.__version__}). Mean ± standard
+deviation over as many seeds as the second column says (ring, grid, MNIST, stacked MNIST); – was not measured. Ring and
+grid: 2,500 samples, by the protocol of the published tables (see `testbed.measures`); data draw 98.9% of high quality. MNIST:
+10,000 samples, under the classifier of metrics.py. Stacked MNIST: 26,000 samples.
+
+{table(cells)}
+
+What others have published (arXiv:1712.04086 and there cited). Their runs on ring and grid are longer, 400,000 updates, and their
+networks three times as wide:
+{PUBLISHED}
+Flags of every row:
+
+{commands}
+
+and of each:
+
+| row | script |
+|---|---|
+{own}
+'''
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('path', type=pathlib.Path, help='of the .json with the cells and the .md with the table, without suffix')
+    parser.add_argument('--only', nargs='+', choices=list(ROWS), default=list(ROWS), metavar='ROW', help='rows [all]')
+    parser.add_argument('--datasets', nargs='+', choices=list(COLUMNS), default=['ring', 'grid'], metavar='NAME',
+                        help='ring, grid, mnist, stacked_mnist [ring grid]')
+    parser.add_argument('--seeds', type=int, default=3, help='runs of each cell [3]')
+    parser.add_argument('--jobs', type=int, default=1, help='runs at a time [1]')
+    args = parser.parse_args()
+    store = args.path.with_suffix('.json')
+    kept = json.loads(store.read_text()) if store.exists() else {}
+
+    def current():
+        cells = {}
+        for key, value in kept.items():
+            name, dataset, seed = key.rsplit('/', 2)
+            if name in ROWS and value['command'] == ' '.join(command(name, dataset, seed)):
+                cells[name, dataset, int(seed)] = value
+        return cells
+
+    def measure(cell):
+        arguments = command(*cell)
+        return {**measured(arguments), 'command': ' '.join(arguments)}
+
+    wanted = [(name, dataset, seed) for dataset in args.datasets for seed in range(args.seeds) for name in args.only]
+    wanted = [cell for cell in wanted if cell not in current()]
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        started = {pool.submit(measure, cell): cell for cell in wanted}
+        for number, done in enumerate(concurrent.futures.as_completed(started), 1):
+            cell = started[done]
+            kept['/'.join(map(str, cell))] = found = done.result()
+            with files.replacing(store) as temporary:
+                temporary.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + '\n')
+            told = ', '.join(f'{name} {value:.3g}' for name, value in found.items() if isinstance(value, float))
+            print(f'{number} of {len(wanted)}: {" / ".join(map(str, cell))}: {told or found.get("failed")}', flush=True)
+    with files.replacing(args.path.with_suffix('.md')) as temporary:
+        temporary.write_text(page(current()))
+
+
+if __name__ == '__main__':
+    with files.one_line_errors():
+        main()

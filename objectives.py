@@ -1,0 +1,281 @@
+"""What may the game be played for? The adversarial objectives of the literature, on one pair of networks and the same data.
+
+An objective is a function of the critic's scores of real and of generated samples, [B, K], to (d_loss, g_loss); a high score
+means real, and K is 1 unless the entry says otherwise. Many need a critic that cannot be arbitrarily steep: an entry names
+the penalty of its paper, and --penalty takes any other. The names are in OBJECTIVES and PENALTIES below.
+
+    python objectives.py --objective hinge --penalty r1 --dataset grid
+"""
+import typing
+
+import files
+import ops
+import run
+import testbed
+
+import tensorflow.compat.v1 as tf
+
+OBJECTIVE = 'non-saturating'  # a name in OBJECTIVES
+PENALTY = 'own'          # a name in PENALTIES, or own: what the paper of the objective has
+DATASET = 'ring'         # ring, grid, spirals, mnist, fashion_mnist or stacked_mnist
+WEIGHT = 10.0            # of the penalty: lambda or gamma
+CLIP = 0.1               # of 'clip': the largest weight of the critic
+NOISE = 0.1              # of 'instance-noise': its standard deviation at the start
+D_STEPS = 1              # updates of the critic in a step, before one of G
+STEPS = 8000             # steps of the training
+BATCH_SIZE = 128         # real samples in an update, and as many generated ones
+Z_DIM = 64               # length of the latent vector z
+D_LEARNING_RATE = 1e-3   # for Adam
+G_LEARNING_RATE = 1e-3   # the same
+DECAY = False            # whether the rates fall to 0, along a line to the last step
+BETA1 = 0.5              # Adam's momentum
+WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
+SEED = 0                 # start of all randomness
+SAMPLE_EVERY = 500       # steps between pictures
+EVAL_EVERY = 1000        # steps between measurements
+CHECKPOINT_EVERY = 2000  # steps between checkpoints
+PRECISION = 'float32'    # some objectives are small differences of large scores
+
+mean, softplus, relu, log2 = tf.reduce_mean, tf.nn.softplus, tf.nn.relu, 0.6931471805599453
+
+
+# A probability: D(x) = sigmoid(score), -log D(x) = softplus(-score), -log(1 - D(x)) = softplus(score)
+
+def minimax(real, fake):
+    """G minimizes E log(1 - D(G(z))): 2 JSD at the best D. Goodfellow et al. 2014, arXiv:1406.2661, eq. 1."""
+    return mean(softplus(-real)) + mean(softplus(fake)), -mean(softplus(fake))
+
+
+def non_saturating(real, fake):
+    """G maximizes E log D(G(z)), which does not vanish where D is sure. The same paper, section 3."""
+    return mean(softplus(-real)) + mean(softplus(fake)), mean(softplus(-fake))
+
+
+def boundary_seeking(real, fake):
+    """G draws samples to where D = 1/2: (log D - log(1 - D))^2 / 2. BS-GAN: Hjelm et al. 2017, arXiv:1702.08431, section 3."""
+    return mean(softplus(-real)) + mean(softplus(fake)), mean(fake ** 2) / 2
+
+
+def relativistic(real, fake):
+    """Is x more real than the others on average? RaGAN: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.2."""
+    over, under = real - mean(fake), fake - mean(real)
+    return mean(softplus(-over)) + mean(softplus(under)), mean(softplus(over)) + mean(softplus(-under))
+
+
+def softmax(real, fake):
+    """One softmax over the batch: D wants all of it on real samples, G even on all. Lin 2017, arXiv:1704.06191, eq. 4, 5."""
+    every = tf.concat([real, fake], 0)
+    return tf.reduce_logsumexp(every) - mean(real), tf.reduce_logsumexp(every) - mean(every)
+
+
+# A number
+
+def least_squares(real, fake):
+    """a, b, c = -1, 1, 0: Pearson's chi-square of (p + q) / 2 and q. LSGAN: Mao et al. 2016, arXiv:1611.04076, eq. 2, 9."""
+    return mean((real - 1) ** 2) / 2 + mean((fake + 1) ** 2) / 2, mean(fake ** 2) / 2
+
+
+def hinge(real, fake):
+    """2 (1 - total variation) at the best D. Geometric GAN: Lim & Ye 2017, arXiv:1705.02894."""
+    return mean(relu(1 - real)) + mean(relu(1 + fake)), -mean(fake)
+
+
+def wasserstein(real, fake):
+    """-d_loss is the distance W1 if the critic's slope is 1 at most. WGAN: Arjovsky et al. 2017, arXiv:1701.07875, eq. 2."""
+    return mean(fake) - mean(real), -mean(fake)
+
+
+def loss_sensitive(real, fake, apart):
+    """A fake's loss is to exceed a real one's by their distance, apart [B, 1]. LS-GAN: Qi 2017, arXiv:1701.06264, eq. 5, 6.
+
+    Without the first term of eq. 5, E loss(x), which the author's code leaves out too: nothing would hold it.
+    """
+    return mean(relu(apart - real + fake)), -mean(fake)                            # loss(x) = -score
+
+
+def fisher(real, fake):
+    """-d_loss is (E real - E fake) under the constraint E (real^2 + fake^2) / 2 = 1. Mroueh & Sercu 2017, arXiv:1705.09675.
+
+    The constraint has a multiplier l and a quadratic penalty (eq. 8, rho = 1). The critic's optimizer moves l too: the last
+    term is 0 in value, but turns the sign of l's gradient around, so that l climbs while the weights descend.
+    """
+    with ops.network('discriminator'):
+        multiplier = tf.get_variable('multiplier', [], initializer=tf.zeros_initializer())
+    gap = 1 - mean(real ** 2 + fake ** 2) / 2
+    d_loss = mean(fake) - mean(real) - multiplier * gap + gap ** 2 / 2
+    return d_loss + 2 * (multiplier - tf.stop_gradient(multiplier)) * tf.stop_gradient(gap), -mean(fake)
+
+
+# The f-divergences of Nowozin et al. 2016, arXiv:1606.00709, table 1, 2 and 6: D_f(p, q) = max E_p T - E_q f*(T)
+
+def f_gan(t, conjugate):
+    """T = t(score), f*(T) = conjugate(score); G maximizes E_q T (section 3.2), because E_q f*(T) may vanish as minimax does."""
+    return lambda real, fake: (mean(conjugate(fake)) - mean(t(real)), -mean(t(fake)))
+
+
+kl = f_gan(lambda v: v, lambda v: tf.exp(v - 1))                                   # E_p log(p / q)
+reverse_kl = f_gan(lambda v: -tf.exp(-v), lambda v: v - 1)                         # E_q log(q / p)
+pearson = f_gan(lambda v: v, lambda v: v ** 2 / 4 + v)                             # integral (p - q)^2 / q
+hellinger = f_gan(lambda v: 1 - tf.exp(-v), lambda v: tf.exp(v) - 1)               # integral (sqrt p - sqrt q)^2
+jensen_shannon = f_gan(lambda v: log2 - softplus(-v), lambda v: softplus(v) - log2)  # 2 JSD, as they define it
+
+
+# A vector [B, K]: distances between the distributions of the critic's outputs
+
+def distances(a, b):
+    """Euclidean, between all rows of a [A, K] and of b [B, K]: [A, B]; no square root at 0."""
+    return tf.sqrt(tf.reduce_sum((a[:, None] - b[None]) ** 2, 2) + 1e-12)
+
+
+def cramer(real, fake):
+    """G: the energy distance 2 E|r - f| - E|f - f'| - E|r - r'|; critic: its surrogate. Bellemare et al. 2017, arXiv:1705.10743.
+
+    Algorithm 1; the two independent samples are the halves of the batch; E|r - r'|, which G cannot change, is left out.
+    """
+    one, other = fake[::2], fake[1::2]
+    surrogate = mean(cramer_witness(real, real, fake)) - mean(cramer_witness(one, real, fake))
+    return -surrogate, mean(distances(real, one)) + mean(distances(real, other)) - mean(distances(one, other))
+
+
+def cramer_witness(scores, real, fake):
+    """f(x) = E|h(x) - h(fake')| - |h(x)|: [B]."""
+    return mean(distances(scores, fake[1::2]), 1) - distances(scores, tf.zeros([1, scores.shape[1]]))[:, 0]
+
+
+def kernel(a, b):
+    """Rational quadratic: sum over alpha of (1 + |a - b|^2 / 2 alpha)^-alpha, between all rows: [A, B]."""
+    squares = tf.reduce_sum((a[:, None] - b[None]) ** 2, 2)
+    return tf.add_n([(1 + squares / (2 * alpha)) ** -alpha for alpha in (0.2, 0.5, 1.0, 2.0, 5.0)])
+
+
+def mmd(real, fake):
+    """The squared mean discrepancy, unbiased. Li et al. 2017, arXiv:1705.08584; Binkowski et al. 2018, arXiv:1801.01401."""
+    def others(k):
+        n = tf.cast(tf.shape(k)[0], tf.float32)
+        return (tf.reduce_sum(k) - tf.linalg.trace(k)) / (n * (n - 1))
+    squared = others(kernel(real, real)) + others(kernel(fake, fake)) - 2 * mean(kernel(real, fake))
+    return -squared, squared
+
+
+def mmd_witness(scores, real, fake):
+    """E k(h(x), h(real)) - E k(h(x), h(fake)): [B]."""
+    return mean(kernel(scores, real), 1) - mean(kernel(scores, fake), 1)
+
+
+def mean_matching(real, fake):
+    """|E real - E fake|, the IPM of mean features with q = 2. McGAN: Mroueh et al. 2017, arXiv:1702.08398, eq. 3."""
+    apart = tf.sqrt(tf.reduce_sum((mean(real, 0) - mean(fake, 0)) ** 2) + 1e-12)
+    return -apart, apart
+
+
+def covariance_matching(real, fake):
+    """Nuclear norm of E r r' - E f f': their IPM of covariances, eq. 7, with its best U and V in closed form (K of K)."""
+    def second(h):
+        return tf.matmul(h, h, transpose_a=True) / tf.cast(tf.shape(h)[0], tf.float32)
+    apart = tf.reduce_sum(tf.abs(tf.linalg.eigvalsh(second(real) - second(fake))))
+    return -apart, apart
+
+
+class Objective(typing.NamedTuple):
+    losses: typing.Callable    # real [B, K], fake [B, K] -> (d_loss, g_loss)
+    outputs: int = 1           # K
+    penalty: str = 'none'      # what its paper keeps the critic in bounds with
+    witness: typing.Callable = lambda scores, real, fake: tf.reduce_sum(scores, 1)  # what a penalty is put on: [B]
+    margin: bool = False       # takes the distance between the samples as a third argument
+
+
+OBJECTIVES = {
+    'minimax': Objective(minimax), 'non-saturating': Objective(non_saturating),
+    'boundary-seeking': Objective(boundary_seeking), 'relativistic': Objective(relativistic), 'softmax': Objective(softmax),
+    'least-squares': Objective(least_squares), 'hinge': Objective(hinge),
+    'wasserstein': Objective(wasserstein, penalty='gradient-penalty'),
+    'loss-sensitive': Objective(loss_sensitive, margin=True), 'fisher': Objective(fisher),
+    'kl': Objective(kl), 'reverse-kl': Objective(reverse_kl), 'pearson': Objective(pearson),
+    'hellinger': Objective(hellinger), 'jensen-shannon': Objective(jensen_shannon),
+    'cramer': Objective(cramer, 16, 'gradient-penalty', cramer_witness),
+    'mmd': Objective(mmd, 16, 'gradient-penalty', mmd_witness),
+    'mean-matching': Objective(mean_matching, 16, 'clip'), 'covariance-matching': Objective(covariance_matching, 16, 'clip'),
+}
+
+
+# Penalties: of the slope of a witness f, [B, …] -> [B], at places that differ
+
+def squared_slope(f, x):
+    """|grad f(x)|^2 at each x [B, …]: [B]."""
+    gradient, = tf.gradients(f(x), x)
+    return tf.reduce_sum(gradient ** 2, axis=list(range(1, x.shape.ndims)))
+
+
+def gradient_penalty(f, x, fake):
+    """(|grad f| - 1)^2 between real and generated samples. WGAN-GP: Gulrajani et al. 2017, arXiv:1704.00028, section 4."""
+    alpha = ops.uniform([x.shape[0]] + [1] * (x.shape.ndims - 1), 'alpha')
+    return mean((tf.sqrt(squared_slope(f, x + alpha * (fake - x)) + 1e-12) - 1) ** 2)
+
+
+def dragan(f, x, fake):
+    """(|grad f| - 1)^2 around real samples, noise of half their spread. Kodali et al. 2017, arXiv:1705.07215, section 2.4."""
+    spread = tf.sqrt(mean((x - mean(x)) ** 2)) / 2
+    return mean((tf.sqrt(squared_slope(f, x + spread * ops.uniform(x.shape, 'around')) + 1e-12) - 1) ** 2)
+
+
+def r1(f, x, fake):
+    """|grad f|^2 / 2 at real samples. Mescheder et al. 2018, arXiv:1801.04406, eq. 9."""
+    return mean(squared_slope(f, x)) / 2
+
+
+PENALTIES = {'gradient-penalty': gradient_penalty, 'dragan': dragan, 'r1': r1}
+OTHERS = ('none', 'clip', 'instance-noise')  # that are no term of d_loss: see main
+
+
+def instance_noise(x, share):
+    """x and noise of standard deviation NOISE share. Sonderby et al. 2016, arXiv:1610.04490, section 3.2."""
+    return x + NOISE * share * ops.noise(tf.shape(x), 'instance')
+
+
+def main():
+    for name, known in (OBJECTIVE, [*OBJECTIVES]), (PENALTY, ['own', *PENALTIES, *OTHERS]):
+        if name not in known:
+            raise files.UserError(f'there is no {name!r}: the names are {", ".join(known)}')
+    objective = OBJECTIVES[OBJECTIVE]
+    penalty = objective.penalty if PENALTY == 'own' else PENALTY
+
+    def critic(x):
+        return testbed.discriminator(x, objective.outputs)
+
+    tf.set_random_seed(SEED)
+    with tf.variable_scope('data'):
+        x = testbed.batches(DATASET, BATCH_SIZE)
+        z = ops.noise([BATCH_SIZE, Z_DIM])
+
+    fake = testbed.generator(z, DATASET, training=True)
+    share = ops.share_left('discriminator', STEPS * D_STEPS) if DECAY or penalty == 'instance-noise' else 1.0
+    rate = share if DECAY else 1.0
+    if penalty == 'instance-noise':
+        with tf.variable_scope('noise'):
+            x, fake = instance_noise(x, share), instance_noise(fake, share)
+    real_scores, fake_scores = critic(x), critic(fake)
+
+    with tf.name_scope('losses'):
+        apart = [mean(tf.abs(x - fake), list(range(1, x.shape.ndims)))[:, None]] * objective.margin
+        d_loss, g_loss = objective.losses(real_scores, fake_scores, *apart)
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'real_score': mean(real_scores), 'fake_score': mean(fake_scores)}
+        if penalty in PENALTIES:
+            scalars['penalty'] = PENALTIES[penalty](lambda x: objective.witness(critic(x), real_scores, fake_scores), x, fake)
+            d_loss += WEIGHT * scalars['penalty']
+
+    with tf.variable_scope('optimizers'):
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
+        if penalty == 'clip':  # Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1
+            with tf.control_dependencies([d_step]):
+                d_step = tf.group(*(v.assign(tf.clip_by_value(v.read_value(), -CLIP, CLIP), read_value=False)
+                                    for v in tf.trainable_variables('discriminator/')))
+
+    _, found = run.train(globals(), updates=[d_step] * D_STEPS + [g_step], scalars=scalars, steps=STEPS,
+                         weight_average=WEIGHT_AVERAGE,
+                         **testbed.watched(DATASET, Z_DIM, score=critic if objective.outputs == 1 else None))
+    print(found)
+
+
+if __name__ == '__main__':
+    run.main(globals())

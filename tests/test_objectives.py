@@ -1,0 +1,406 @@
+"""objectives.py against the papers: values and gradients by NumPy, the divergences at the best critic, known penalties."""
+import math
+
+import data
+import files
+import improved_gan
+import objectives
+import run
+import sn_gan
+from objectives import OBJECTIVES, PENALTIES
+
+import drive
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow.compat.v1 as tf
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with tf.Graph().as_default():
+        tf.set_random_seed(0)
+        yield
+
+
+def run_once(tensors, feed=None):
+    with tf.Session() as session:
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        return session.run(tensors, feed)
+
+
+# values and gradients
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def log(x):
+    return np.log(x).mean()
+
+
+def pairs(a, b, function, skip=False):
+    """Mean of function(a_i, b_j); skip: without i = j."""
+    return np.mean([function(u, v) for i, u in enumerate(a) for j, v in enumerate(b) if not (skip and i == j)])
+
+
+def apart(u, v):
+    return np.sqrt(((u - v) ** 2).sum())
+
+
+def rational(u, v):
+    return sum((1 + ((u - v) ** 2).sum() / (2 * a)) ** -a for a in (.2, .5, 1, 2, 5))
+
+
+def discrimination(r, f):
+    return -log(sigmoid(r)) - log(1 - sigmoid(f))
+
+
+def softmax(r, f):
+    every = np.concatenate([r, f])
+    z = np.exp(every).sum()
+    return -log(np.exp(r) / z), -log(np.exp(every) / z)
+
+
+def relativistic(r, f):
+    real, fake = sigmoid(r - f.mean()), sigmoid(f - r.mean())
+    return -log(real) - log(1 - fake), -log(fake) - log(1 - real)
+
+
+def cramer(r, f):
+    one, other, zero = f[::2], f[1::2], np.zeros([1, f.shape[1]])
+    surrogate = pairs(r, other, apart) - pairs(r, zero, apart) - pairs(one, other, apart) + pairs(one, zero, apart)
+    return -surrogate, pairs(r, f, apart) * 2 - pairs(one, other, apart)
+
+
+def mmd(r, f):
+    squared = pairs(r, r, rational, True) + pairs(f, f, rational, True) - 2 * pairs(r, f, rational)
+    return -squared, squared
+
+
+def mean_matching(r, f):
+    return -apart(r.mean(0), f.mean(0)), apart(r.mean(0), f.mean(0))
+
+
+def covariance_matching(r, f):
+    second = sum(np.outer(v, v) for v in r) / len(r) - sum(np.outer(v, v) for v in f) / len(f)
+    nuclear = np.linalg.svd(second, compute_uv=False).sum()
+    return -nuclear, nuclear
+
+
+MARGIN = np.array([[.4], [1.1], [.2], [2.]])
+REFERENCE = {   # one line for each objective: real [B, K], fake [B, K] -> (d_loss, g_loss), as the papers write them
+    'minimax': lambda r, f: (discrimination(r, f), log(1 - sigmoid(f))),
+    'non-saturating': lambda r, f: (discrimination(r, f), -log(sigmoid(f))),
+    'boundary-seeking': lambda r, f: (discrimination(r, f), ((np.log(sigmoid(f)) - np.log(1 - sigmoid(f))) ** 2).mean() / 2),
+    'relativistic': relativistic,
+    'softmax': softmax,
+    'least-squares': lambda r, f: (((r - 1) ** 2).mean() / 2 + ((f + 1) ** 2).mean() / 2, (f ** 2).mean() / 2),
+    'hinge': lambda r, f: (-np.minimum(0, r - 1).mean() - np.minimum(0, -f - 1).mean(), -f.mean()),
+    'wasserstein': lambda r, f: (f.mean() - r.mean(), -f.mean()),
+    'loss-sensitive': lambda r, f: (np.maximum(0, MARGIN - r + f).mean(), -f.mean()),
+    'fisher': lambda r, f: (f.mean() - r.mean() + (1 - (r ** 2).mean() / 2 - (f ** 2).mean() / 2) ** 2 / 2, -f.mean()),
+    'kl': lambda r, f: (np.exp(f - 1).mean() - r.mean(), -f.mean()),
+    'reverse-kl': lambda r, f: (-1 - np.log(np.exp(-f)).mean() + np.exp(-r).mean(), np.exp(-f).mean()),
+    'pearson': lambda r, f: ((f ** 2 / 4 + f).mean() - r.mean(), -f.mean()),
+    'hellinger': lambda r, f: (((1 - np.exp(-f)) / np.exp(-f)).mean() - (1 - np.exp(-r)).mean(), -(1 - np.exp(-f)).mean()),
+    'jensen-shannon': lambda r, f: (-log(2 - 2 * sigmoid(f)) - log(2 * sigmoid(r)), -log(2 * sigmoid(f))),
+    'cramer': cramer, 'mmd': mmd, 'mean-matching': mean_matching, 'covariance-matching': covariance_matching,
+}
+
+
+def losses(name, real, fake):
+    objective = OBJECTIVES[name]
+    return objective.losses(real, fake, *[tf.constant(MARGIN, tf.float32)] * objective.margin)
+
+
+def test_every_objective_has_a_reference():
+    assert REFERENCE.keys() == OBJECTIVES.keys()
+
+
+@pytest.mark.parametrize('name', OBJECTIVES)
+def test_values_and_gradients(name):
+    """d_loss's gradient by real and fake, g_loss's by fake, against central differences of the reference."""
+    rng = np.random.default_rng(1)
+    k = 3 if OBJECTIVES[name].outputs > 1 else 1
+    real, fake = rng.normal(0.3, 1, [4, k]), rng.normal(-0.5, 1, [4, k])
+    r, f = tf.constant(real, tf.float32), tf.constant(fake, tf.float32)
+    found = losses(name, r, f)
+    gradients = tf.gradients(found[0], [r, f]) + tf.gradients(found[1], f)
+    values, gradients = run_once([found, gradients])
+    assert values == pytest.approx(REFERENCE[name](real, fake), rel=2e-5, abs=2e-6)
+    places = [(0, real), (0, fake), (1, fake)]
+    for (which, scores), gradient in zip(places, gradients, strict=True):
+        expected = np.zeros_like(scores)
+        for place in np.ndindex(*scores.shape):
+            ends = []
+            for step in 1e-5, -1e-5:
+                moved = scores.copy()
+                moved[place] += step
+                ends.append(REFERENCE[name](*((moved, fake) if scores is real else (real, moved)))[which])
+            expected[place] = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['minimax', 'non-saturating', 'boundary-seeking', 'relativistic', 'softmax', 'jensen-shannon'])
+def test_sure_scores_give_no_infinity(name):
+    far = tf.constant([[1e4], [-1e4]])
+    found = losses(name, far, -far)
+    gradients = [g for loss in found for g in tf.gradients(loss, far)]
+    assert np.isfinite(np.concatenate([np.ravel(v) for v in run_once([*found, *gradients])])).all()
+
+
+# the divergences
+
+P, Q = np.array([.5, .3, .2]), np.array([.1, .2, .7])
+M = (P + Q) / 2
+RATIO = P / Q
+
+
+def expected_losses(name, scores, p=P, q=Q):
+    """(d_loss, g_loss, gradient of d_loss by the scores) of a critic with scores [3] at three places, in exact batches."""
+    table = tf.constant(scores, tf.float32)
+    batches = [tf.gather(table, np.repeat(np.arange(3), np.rint(100 * x).astype(int)))[:, None] for x in (p, q)]
+    d_loss, g_loss = OBJECTIVES[name].losses(*batches)
+    return run_once([d_loss, g_loss, tf.convert_to_tensor(tf.gradients(d_loss, table)[0])])
+
+
+def kl(p, q):
+    return (p * np.log(p / q)).sum()
+
+
+JSD = (kl(P, M) + kl(Q, M)) / 2
+CHI = np.sqrt(((P - Q) ** 2 / M).sum())
+
+
+@pytest.mark.parametrize('name, best, value', [
+    ('minimax', np.log(RATIO), 2 * np.log(2) - 2 * JSD),                       # Goodfellow et al. 2014, theorem 1
+    ('non-saturating', np.log(RATIO), 2 * np.log(2) - 2 * JSD),
+    ('kl', 1 + np.log(RATIO), -kl(P, Q)),                                      # T* = f'(p / q), Nowozin et al. 2016, eq. 5
+    ('reverse-kl', np.log(RATIO), -kl(Q, P)),
+    ('pearson', 2 * (RATIO - 1), -((P - Q) ** 2 / Q).sum()),
+    ('hellinger', np.log(RATIO) / 2, -((np.sqrt(P) - np.sqrt(Q)) ** 2).sum()),
+    ('jensen-shannon', np.log(RATIO), -2 * JSD),
+    ('least-squares', (P - Q) / (P + Q), 1 - CHI ** 2 / 4),                    # (1 - D)^2 p + (1 + D)^2 q over 2, in full
+    ('hinge', np.sign(P - Q), 2 * np.minimum(P, Q).sum()),                     # 2 - 2 TV
+])
+def test_the_best_critic_measures_the_divergence(name, best, value):
+    found, _, gradient = expected_losses(name, best)
+    assert found == pytest.approx(value, rel=1e-4, abs=1e-6)
+    if name != 'hinge':                                                        # which has a corner there
+        np.testing.assert_allclose(gradient, 0, atol=1e-5)
+    for place in range(3):
+        for step in -.2, .2:
+            worse = best + step * np.eye(3)[place]
+            assert expected_losses(name, worse)[0] >= found - 1e-5
+
+
+def test_least_squares_is_pearsons_chi_square_of_the_mixture():
+    """Mao et al. 2016, eq. 9: E_p D^2 / 2 + E_q D^2 / 2 is half of chi^2(p + q || 2 q) at the best D of b - c = 1, b - a = 2."""
+    best = (P - Q) / (P + Q)
+    whole = expected_losses('least-squares', best)[1] + expected_losses('least-squares', best, Q, P)[1]
+    assert whole == pytest.approx(((2 * Q - (P + Q)) ** 2 / (P + Q)).sum() / 2, rel=1e-5)
+
+
+def test_wasserstein_of_points_on_a_line():
+    """The best 1-Lipschitz critic falls where more of Q than of P is still to come on the left, and rises elsewhere."""
+    best = np.concatenate([[0], np.cumsum(np.sign((Q - P).cumsum()[:-1]))])
+    found = expected_losses('wasserstein', best)[0]
+    assert -found == pytest.approx(scipy.stats.wasserstein_distance(range(3), range(3), P, Q), rel=1e-5)
+
+
+def test_fisher_is_the_chi_square_distance_and_its_multiplier_climbs():
+    """sup (E_p f - E_q f) with E (f^2 under p and q) / 2 = 1 is sqrt(sum (p - q)^2 / m), Mroueh & Sercu 2017, theorem 1."""
+    best = (P - Q) / M / CHI
+    found, _, gradient = expected_losses('fisher', best)
+    assert -found == pytest.approx(CHI, rel=1e-4)
+    multiplier, = tf.trainable_variables('discriminator/')
+    assert multiplier.op.name == 'discriminator/multiplier'
+    for value, scale in (0, 1), (.7, 2), (-.3, .5):
+        scores = tf.constant(scale * best, tf.float32)
+        batches = [tf.gather(scores, np.repeat(np.arange(3), np.rint(100 * x).astype(int)))[:, None] for x in (P, Q)]
+        d_loss, _ = objectives.fisher(*batches)
+        slope, by_scores = tf.gradients(d_loss, [multiplier, scores])
+        with tf.Session() as session:
+            session.run(multiplier.assign(value))
+            loss, slope, by_scores = session.run([d_loss, slope, tf.convert_to_tensor(by_scores)])
+        gap = 1 - scale ** 2
+        assert loss == pytest.approx(-scale * CHI - value * gap + gap ** 2 / 2, rel=1e-4)
+        assert slope == pytest.approx(gap, abs=1e-5)     # descent lowers the multiplier where E f^2 < 1: f is let grow
+        lagrangian = Q - P + (value - gap) * scale * best * (P + Q)
+        np.testing.assert_allclose(by_scores, lagrangian, atol=1e-5)
+
+
+@pytest.mark.parametrize('mean', [.5, 1.])
+def test_f_divergences_of_gaussians(mean):
+    """Of N(0, 1) from N(mean, 1), in 20,000 places of equal probability: log p / q = mean^2 / 2 - mean x."""
+    x = scipy.stats.norm.ppf((np.arange(20000) + .5) / 20000)
+    ratio = [tf.constant((mean ** 2 / 2 - mean * y)[:, None], tf.float32) for y in (x, x + mean)]
+    best = {'kl': lambda r: 1 + r, 'reverse-kl': lambda r: r, 'pearson': lambda r: 2 * (tf.exp(r) - 1),
+            'hellinger': lambda r: r / 2}
+    found = run_once({name: -OBJECTIVES[name].losses(*map(score, ratio))[0] for name, score in best.items()})
+    assert found == pytest.approx({'kl': mean ** 2 / 2, 'reverse-kl': mean ** 2 / 2, 'pearson': math.exp(mean ** 2) - 1,
+                                   'hellinger': 2 - 2 * math.exp(-mean ** 2 / 8)}, rel=2e-2)
+
+
+def test_cramer_is_the_energy_distance():
+    """scipy's is the root of 2 E|r - f| - E|r - r'| - E|f - f'| of two samples; both halves of the fakes are the same here."""
+    rng = np.random.default_rng(0)
+    real, half = rng.normal(size=50), rng.normal(1, 2, size=40)
+    _, g_loss = objectives.cramer(tf.constant(real[:, None], tf.float32), tf.constant(half.repeat(2)[:, None], tf.float32))
+    whole = run_once(g_loss) - np.abs(real[:, None] - real).mean()
+    assert whole == pytest.approx(scipy.stats.energy_distance(real, half) ** 2, rel=1e-4)
+
+
+def test_the_same_samples_are_at_no_distance():
+    same = tf.constant(np.random.default_rng(0).normal(size=[64, 4]), tf.float32)
+    for name in 'mean-matching', 'covariance-matching':
+        assert run_once(losses(name, same, same)[1]) == pytest.approx(0, abs=1e-5)
+    draws = np.random.default_rng(1).normal(size=[200, 2, 16, 4])
+    a, b = (tf.placeholder(tf.float32, [16, 4]) for _ in range(2))
+    squared = objectives.mmd(a, b)[1]
+    with tf.Session() as session:
+        values = [session.run(squared, {a: x, b: y}) for x, y in draws]
+    assert abs(np.mean(values)) < 4 * np.std(values) / 200 ** .5 and min(values) < 0     # unbiased
+
+
+@pytest.mark.parametrize('name', ['cramer', 'mmd'])
+def test_a_witness_tells_the_samples_apart(name):
+    """The critic's loss of Cramer GAN, and 2 MMD^2 with its diagonal, are the witness's mean at real less that at generated."""
+    rng = np.random.default_rng(0)
+    r, f = (tf.constant(rng.normal(mean, 1, [8, 3]), tf.float32) for mean in (1, -1))
+    witness = OBJECTIVES[name].witness
+    at_real, at_fake, d_loss = run_once([witness(r, r, f), witness(f, r, f), losses(name, r, f)[0]])
+    assert at_real.shape == at_fake.shape == (8,) and at_real.mean() > at_fake.mean()
+    if name == 'cramer':
+        assert at_real.mean() - at_fake[::2].mean() == pytest.approx(-d_loss, rel=1e-5)
+
+
+# penalties
+
+@pytest.mark.parametrize('shape', [[6, 2], [6, 4, 4, 3]])
+@pytest.mark.parametrize('scale', [.1, 1., 3.])
+def test_penalties_of_a_linear_critic(shape, scale):
+    rng = np.random.default_rng(0)
+    w = scale * rng.normal(size=shape[1:])
+    x, fake = (tf.constant(rng.normal(size=shape), tf.float32) for _ in range(2))
+    found = run_once({name: penalty(lambda x: tf.reduce_sum(x * w.astype(np.float32), list(range(1, len(shape)))), x, fake)
+                      for name, penalty in PENALTIES.items()})
+    length = np.linalg.norm(w)
+    assert found == pytest.approx({'gradient-penalty': (length - 1) ** 2, 'dragan': (length - 1) ** 2, 'r1': length ** 2 / 2},
+                                  rel=1e-4, abs=1e-6)
+
+
+def test_penalties_of_a_quadratic_critic():
+    """f(x) = |x|^2 / 2 has the gradient x: r1 is E|x|^2 / 2, and what is asked of |x| tells where the others look."""
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=[400, 2]), rng.normal(3, 1, size=[400, 2])
+    x, f = tf.constant(real, tf.float32), tf.constant(fake, tf.float32)
+
+    def critic(x):
+        return tf.reduce_sum(x ** 2, 1) / 2
+    found = run_once({'r1': objectives.r1(critic, x, f), 'same': objectives.gradient_penalty(critic, x, x),
+                      'between': objectives.gradient_penalty(critic, tf.zeros_like(f), f),
+                      'dragan': objectives.dragan(critic, x, f)})
+    assert found['r1'] == pytest.approx((real ** 2).sum(1).mean() / 2, rel=1e-5)
+    assert found['same'] == pytest.approx(((np.linalg.norm(real, axis=1) - 1) ** 2).mean(), rel=1e-5)
+    length = np.linalg.norm(fake, axis=1)                                      # E (alpha l - 1)^2 = l^2 / 3 - l + 1
+    assert found['between'] == pytest.approx((length ** 2 / 3 - length + 1).mean(), rel=.15)
+    around = real + real.std() / 2 * rng.uniform(size=[2000, 400, 2])
+    assert found['dragan'] == pytest.approx(((np.linalg.norm(around, axis=2) - 1) ** 2).mean(), rel=.15)
+
+
+def test_instance_noise_falls_from_its_start_to_nothing(monkeypatch):
+    monkeypatch.setattr(objectives, 'NOISE', .5)
+    share = ops.share_left('discriminator', 4)
+    noisy = objectives.instance_noise(tf.ones([2000, 2]), share)
+    update = tf.get_collection(tf.GraphKeys.UPDATE_OPS, 'discriminator/')
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        found = []
+        for _ in range(6):
+            found.append((session.run(share), (session.run(noisy) - 1).std()))
+            session.run(update)
+    np.testing.assert_allclose([share for share, _ in found], [1, .75, .5, .25, 0, 0])
+    np.testing.assert_allclose([sd for _, sd in found], [.5, .375, .25, .125, 0, 0], rtol=.05)
+
+
+# the scripts
+
+def build(monkeypatch, script, **constants):
+    given = {}
+    monkeypatch.setattr(data, 'load', drive.load)
+    monkeypatch.setattr(run, 'train', lambda script, **arguments: given.update(arguments) or (None, {}))
+    for name, value in {'BATCH_SIZE': 8, 'DATASET': 'ring', **constants}.items():
+        monkeypatch.setattr(script, name, value)
+    script.main()
+    return given
+
+
+CASES = [(objectives, {'OBJECTIVE': name}) for name in OBJECTIVES]
+CASES += [(objectives, {'PENALTY': name}) for name in ('gradient-penalty', 'dragan', 'r1', 'clip', 'instance-noise')]
+CASES += [(objectives, {'DATASET': 'mnist', 'PENALTY': 'r1', 'OBJECTIVE': 'mmd'}), (sn_gan, {}), (improved_gan, {}),
+          (improved_gan, {'MINIBATCH': False, 'FEATURE_MATCHING': True, 'HISTORICAL_AVERAGING': .1})]
+
+
+@pytest.mark.parametrize('script, constants', CASES)
+def test_each_update_moves_its_own_network_alone(script, constants, monkeypatch):
+    given = build(monkeypatch, script, **constants)
+    variables = [v for v in tf.global_variables() if v.name.split('/')[0] in ('generator', 'discriminator')]
+    boxes = {node.name.split('/')[0] for node in tf.get_default_graph().as_graph_def().node}
+    assert boxes <= {'data', 'noise', 'generator', 'discriminator', 'losses', 'optimizers'}
+    with tf.Session() as session:
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        for update, name in zip(given['updates'], ['discriminator', 'generator'], strict=True):
+            before = session.run(variables)
+            session.run(update)
+            after = session.run(variables)
+            moved = {v.name.split('/')[0] for v, a, b in zip(variables, before, after, strict=True) if (a != b).any()}
+            assert moved == {name}
+        assert all(math.isfinite(value) for value in session.run(given['scalars']).values())
+        if constants.get('PENALTY') == 'clip':
+            largest = max(np.abs(w).max() for w in session.run(tf.trainable_variables('discriminator/')))
+            assert largest == np.float32(objectives.CLIP)
+
+
+@pytest.mark.parametrize('constants', [{'OBJECTIVE': 'nothing'}, {'PENALTY': 'nothing'}])
+def test_an_unknown_name_is_answered_with_the_names(constants, monkeypatch):
+    with pytest.raises(files.UserError, match='nothing.*minimax' if 'OBJECTIVE' in constants else 'nothing.*dragan'):
+        build(monkeypatch, objectives, **constants)
+
+
+def test_labels_are_smoothed_on_one_side():
+    """Of the best D, softplus losses: at D(x) = 0.9 the real part is the entropy of 0.9 and its gradient 0; fakes as before."""
+    at = tf.constant([[math.log(9.)]])
+    d_loss, g_loss = improved_gan.losses(at, -at, None, None)
+    slope, = tf.gradients(d_loss + tf.reduce_mean(-tf.nn.softplus(-at)), at)
+    loss, other, slope = run_once([d_loss, g_loss, slope])
+    assert loss == pytest.approx(-.9 * math.log(.9) - .1 * math.log(.1) - math.log(.9), rel=1e-5)
+    assert other == pytest.approx(math.log(10), rel=1e-5) and slope == pytest.approx(0, abs=1e-6)
+
+
+def test_features_match_by_the_distance_of_their_means(monkeypatch):
+    monkeypatch.setattr(improved_gan, 'FEATURE_MATCHING', True)
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=[5, 7]), rng.normal(size=[5, 7])
+    logits = tf.zeros([5, 1])
+    _, g_loss = improved_gan.losses(logits, logits, *(tf.constant(f, tf.float32) for f in (real, fake)))
+    assert run_once(g_loss) == pytest.approx(((real.mean(0) - fake.mean(0)) ** 2).sum(), rel=1e-5)
+
+
+def test_historical_averaging_is_the_distance_to_the_mean_of_the_past():
+    with tf.variable_scope('generator'):
+        w = tf.get_variable('w', [3], initializer=tf.zeros_initializer())
+    distance = improved_gan.historical_averaging('generator')
+    slope, = tf.gradients(distance, w)
+    update = tf.get_collection(tf.GraphKeys.UPDATE_OPS, 'generator/')
+    seen, rng = [], np.random.default_rng(0)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(5):
+            seen.append(rng.normal(size=3))
+            session.run(w.assign(seen[-1]))
+            away = seen[-1] - np.mean(seen, 0)
+            found, gradient, _ = session.run([distance, slope, update])
+            assert found == pytest.approx((away ** 2).sum(), rel=1e-4, abs=1e-6)
+            np.testing.assert_allclose(gradient, 2 * away, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,491 @@
+"""Folders of pictures: what becomes of a file, the cache, large sets. Pillow writes the files; NumPy says what they hold."""
+import json
+import os
+import pathlib
+import re
+import struct
+import sys
+import types
+import zlib
+
+import data
+import evaluator
+import files
+import flags
+import gan_fc
+import metrics
+import pictures
+import run
+import sample
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """The folder of the cache, empty."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    pictures.load.cache_clear()
+    return tmp_path / 'cache/gan-training/pictures'
+
+
+def smooth(height, width, channels=3):
+    """A picture whose resizing hardly depends on the filter: slopes."""
+    down, right = np.mgrid[:height, :width]
+    planes = [down / height, right / width, 1 - (down / height + right / width) / 2][:channels]
+    return np.rint(255 * np.stack(planes, 2)).astype(np.uint8)
+
+
+def folder_of(path, count, size=8, seed=0):
+    """A folder of `count` PNG files of noise."""
+    random = np.random.default_rng(seed)
+    path.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        Image.fromarray(random.integers(0, 256, [size, size, 3], np.uint8)).save(path / f'{i:03d}.png')
+    return path
+
+
+def again(*arguments):
+    """Loads as another program would."""
+    pictures.load.cache_clear()
+    return pictures.load(*arguments)
+
+
+def image_set(images):
+    return sorted(np.asarray(image).tobytes() for image in images)
+
+
+@pytest.mark.parametrize('name, options, tolerance', [
+    ('a.png', {}, 0), ('a.bmp', {}, 0), ('a.webp', {'lossless': True}, 0), ('a.webp', {'quality': 95}, 8),
+    ('a.jpg', {'quality': 98, 'subsampling': 0}, 4), ('a.JPEG', {'quality': 98, 'progressive': True}, 8), ('a.gif', {}, 40)])
+@pytest.mark.parametrize('grey', [False, True])
+def test_every_format(name, options, tolerance, grey, tmp_path):
+    expected = smooth(32, 32, 1 if grey else 3)
+    Image.fromarray(expected[:, :, 0] if grey else expected).save(tmp_path / name, **options)
+    found, _ = pictures.decode(tmp_path / name, 32, 3)
+    assert found.dtype == np.uint8 and found.shape == (32, 32, 3)
+    assert np.abs(found.astype(int) - expected).max() <= tolerance
+
+
+def test_the_content_counts_not_the_suffix(tmp_path):
+    expected = smooth(8, 8)
+    Image.fromarray(expected).save(tmp_path / 'a.bmp')
+    (tmp_path / 'a.bmp').rename(tmp_path / 'a.png')
+    np.testing.assert_array_equal(pictures.decode(tmp_path / 'a.png', 8, 3)[0], expected)
+
+
+def test_an_animation_gives_its_first_picture(tmp_path):
+    frames = [Image.new('RGB', [8, 8], colour) for colour in ('red', 'green', 'blue')]
+    for name in 'a.gif', 'a.png', 'a.webp':
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **({'lossless': True} if 'webp' in name else {}))
+        assert (pictures.decode(tmp_path / name, 8, 3)[0] == [255, 0, 0]).all()
+
+
+def test_transparency_is_composited(tmp_path):
+    """out = a c + (1 - a) background, in RGBA, LA, and the two ways of palettes."""
+    rgba = RANDOM.integers(0, 256, [16, 16, 4], np.uint8)
+    rgba[0, :, 3], rgba[1, :, 3] = 0, 255
+    a = rgba[..., 3:] / 255
+    Image.fromarray(rgba).save(tmp_path / 'rgba.png')
+    expected = a * rgba[..., :3] + (1 - a) * pictures.BACKGROUND
+    assert np.abs(pictures.decode(tmp_path / 'rgba.png', 16, 3)[0] - expected).max() <= 1
+    Image.fromarray(rgba[..., [0, 3]], 'LA').save(tmp_path / 'la.png')
+    expected = a * rgba[..., :1] + (1 - a) * pictures.BACKGROUND
+    assert np.abs(pictures.decode(tmp_path / 'la.png', 16, 3)[0] - expected).max() <= 1
+    indices, colours = RANDOM.integers(0, 4, [16, 16], np.uint8), RANDOM.integers(0, 256, [4, 3], np.uint8)
+    palette = Image.fromarray(indices, 'P')
+    palette.putpalette(colours.tobytes())
+    palette.save(tmp_path / 'bytes.png', transparency=bytes([0, 100, 255, 255]))
+    a = np.array([0, 100, 255, 255])[indices][..., None] / 255
+    expected = a * colours[indices] + (1 - a) * pictures.BACKGROUND
+    assert np.abs(pictures.decode(tmp_path / 'bytes.png', 16, 3)[0] - expected).max() <= 1
+    palette.save(tmp_path / 'index.gif', transparency=2)
+    expected = np.where(indices[..., None] == 2, pictures.BACKGROUND, colours[indices])
+    np.testing.assert_array_equal(pictures.decode(tmp_path / 'index.gif', 16, 3)[0], expected)
+
+
+def test_16_bits_of_grey_are_rounded_to_8(tmp_path):
+    deep = RANDOM.integers(0, 65536, [16, 16], np.uint16)
+    Image.fromarray(deep).save(tmp_path / 'a.png')
+    expected = np.rint(deep / 257)
+    for channels in 1, 3:
+        found, _ = pictures.decode(tmp_path / 'a.png', 16, channels)
+        np.testing.assert_array_equal(found, expected[..., None].repeat(channels, 2))
+
+
+def test_cmyk_and_one_bit(tmp_path):
+    Image.new('CMYK', [8, 8], (0, 255, 255, 0)).save(tmp_path / 'red.jpg', quality=100)
+    assert np.abs(pictures.decode(tmp_path / 'red.jpg', 8, 3)[0] - np.array([255, 0, 0.])).max() <= 4
+    bits = RANDOM.integers(0, 2, [8, 8]).astype(bool)
+    Image.fromarray(bits).save(tmp_path / 'bits.png')
+    np.testing.assert_array_equal(pictures.decode(tmp_path / 'bits.png', 8, 1)[0][..., 0], bits * 255)
+
+
+def test_one_channel_is_the_luma_and_says_whether_there_was_colour(tmp_path):
+    colour = smooth(16, 16)
+    Image.fromarray(colour).save(tmp_path / 'colour.png')
+    Image.fromarray(colour[..., :1].repeat(3, 2)).save(tmp_path / 'grey.png')
+    found, was = pictures.decode(tmp_path / 'colour.png', 16, 1)
+    assert was and np.abs(found[..., 0] - colour @ [0.299, 0.587, 0.114]).max() <= 1
+    found, was = pictures.decode(tmp_path / 'grey.png', 16, 1)
+    assert not was and (found == colour[..., :1]).all()
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_says_which_way_is_up(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.fromarray(smooth(32, 32))
+    picture.save(tmp_path / 'a.jpg', exif=exif, quality=98, subsampling=0)
+    operation = [None, None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+                 Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90]
+    expected = np.asarray(picture.transpose(operation[orientation]) if orientation > 1 else picture)
+    assert np.abs(pictures.decode(tmp_path / 'a.jpg', 32, 3)[0].astype(int) - expected).max() <= 4
+
+
+def test_the_middle_square_is_resized(tmp_path):
+    for height, width in (20, 60), (61, 20), (7, 7):
+        picture = Image.fromarray(RANDOM.integers(0, 256, [height, width, 3], np.uint8))
+        picture.save(tmp_path / 'a.png')
+        for size in 7, 16, 20, 28:
+            side = min(height, width)
+            left, top = (width - side) // 2, (height - side) // 2
+            square = picture.crop([left, top, left + side, top + side])
+            expected = np.asarray(square.resize([size, size], Image.Resampling.LANCZOS))
+            np.testing.assert_array_equal(pictures.decode(tmp_path / 'a.png', size, 3)[0], expected)
+
+
+def test_much_larger_pictures_are_averaged(tmp_path):
+    """Noise shrunk by k has a standard deviation near 1 / k of before; picking pixels would keep it whole."""
+    noise = RANDOM.integers(0, 256, [640, 640], np.uint8)
+    for name in 'a.png', 'a.jpg':
+        Image.fromarray(noise).save(tmp_path / name)
+        found, _ = pictures.decode(tmp_path / name, 32, 1)
+        assert 0.7 < found.std() / (noise.std() / 20) < 1.5
+        slopes = smooth(640, 640)
+        Image.fromarray(slopes).save(tmp_path / name)
+        expected = slopes.reshape(32, 20, 32, 20, 3).mean((1, 3))
+        assert np.abs(pictures.decode(tmp_path / name, 32, 3)[0] - expected).max() <= 6
+
+
+def test_a_folder_is_read_whole_in_an_order_of_its_own(tmp_path):
+    folder_of(tmp_path / 'set', 20)
+    folder_of(tmp_path / 'set/deep/er', 5, seed=1)
+    for name in '.hidden.png', 'notes.txt', '.DS_Store', 'deep/._000.png', '.git/a.png':
+        (tmp_path / 'set' / name).parent.mkdir(exist_ok=True)
+        (tmp_path / 'set' / name).write_bytes(b'no picture')
+    found = pictures.load(str(tmp_path / 'set'), 8, 3)
+    names = [name for name, _, _ in pictures.find(tmp_path / 'set')]
+    assert names == sorted(names) and len(names) == 25 and 'deep/er/004.png' in names
+    expected = [np.asarray(Image.open(tmp_path / 'set' / name)) for name in names]
+    assert image_set(np.asarray(found.images)) == image_set(expected)
+    assert not np.array_equal(found.images, expected)
+
+
+def test_links_are_not_followed(tmp_path):
+    folder_of(tmp_path / 'set', 3)
+    folder_of(tmp_path / 'elsewhere', 3, seed=1)
+    os.symlink(tmp_path / 'elsewhere', tmp_path / 'set/out')
+    os.symlink(tmp_path / 'elsewhere/000.png', tmp_path / 'set/out.png')
+    os.symlink(tmp_path / 'set', tmp_path / 'set/loop')
+    assert len(pictures.find(tmp_path / 'set')) == 3
+    os.symlink(tmp_path / 'set', tmp_path / 'link')  # but the folder itself may be one
+    assert len(pictures.find(tmp_path / 'link')) == 3
+
+
+def test_train_and_test_share_the_pictures_out(tmp_path, capsys):
+    folder = folder_of(tmp_path / 'set', 45)
+    train, labels = data.load(str(folder), size=8, channels=3)
+    test, _ = data.load(str(folder), 'test', size=8, channels=3)
+    assert labels is None and len(train) == 41 and len(test) == 4
+    assert len(set(image_set([*train, *test]))) == 45
+    assert f'{folder}: 45 pictures of 8x8x3; 41 to train with (decoded now' in capsys.readouterr().out
+
+
+def test_grey_pictures_of_a_colour_folder_are_said(tmp_path, capsys):
+    folder = folder_of(tmp_path / 'set', 12)
+    images, _ = data.load(str(folder), size=8, channels=1)
+    assert images.shape == (11, 8, 8, 1) and '12 of them turned grey (--channels 3 keeps the colour)' in capsys.readouterr().out
+
+
+def test_the_second_time_is_from_the_cache_until_a_file_changes(tmp_path, cache, monkeypatch):
+    folder, decoded, decode = folder_of(tmp_path / 'set', 12), [], pictures.decode
+    monkeypatch.setattr(pictures, 'decode', lambda path, *rest: decoded.append(path) or decode(path, *rest))
+    first = again(str(folder), 8, 3)
+    assert len(decoded) == 12 and 'decoded now' in first.told
+    second = again(str(folder), 8, 3)
+    assert len(decoded) == 12 and 'from the cache' in second.told and second.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(first.images, second.images)
+
+    os.utime(folder / '003.png', (1, 1))  # read again, found to be the same
+    touched = again(str(folder), 8, 3)
+    assert len(decoded) == 24 and touched.fingerprint == first.fingerprint
+    seen = [first.fingerprint]
+    for change in (lambda: Image.new('RGB', [8, 8]).save(folder / '003.png'), lambda: folder_of(folder / 'more', 1, seed=5),
+                   lambda: (folder / '007.png').unlink()):
+        change()
+        seen.append(again(str(folder), 8, 3).fingerprint)
+    assert len(set(seen)) == 4 and seen[-1].startswith('12 pictures') and seen[-2].startswith('13 pictures')
+    again(str(folder), 16, 3), again(str(folder), 8, 1)
+    assert len(list(cache.glob('*.npy'))) == len(list(cache.glob('*.json'))) == 3  # one for each size and channels
+    monkeypatch.setattr(pictures, 'VERSION', 1000)
+    assert 'decoded now' in again(str(folder), 8, 3).told and len(list(cache.glob('*.npy'))) == 3
+    assert np.load(next(cache.glob('*-8x8x1-*.npy'))).shape == (12, 8, 8, 1)
+
+
+def test_half_a_cache_is_none(tmp_path, cache):
+    folder = folder_of(tmp_path / 'set', 12)
+    first = np.asarray(again(str(folder), 8, 3).images)
+    for name in '*.npy', '*.json':
+        next(cache.glob(name)).unlink()
+        assert 'decoded now' in again(str(folder), 8, 3).told
+    next(cache.glob('*.json')).write_text('{"finge')
+    found = again(str(folder), 8, 3)
+    assert 'decoded now' in found.told
+    np.testing.assert_array_equal(found.images, first)
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, capsys):
+    folder = folder_of(tmp_path / 'set', 12)
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    assert len(again(str(folder), 8, 3).images) == 12
+    assert 'cannot be kept' in capsys.readouterr().err
+    monkeypatch.setattr(pictures.shutil, 'disk_usage', lambda path: types.SimpleNamespace(free=10))
+    with pytest.raises(files.UserError, match='no space'):
+        again(str(folder), 8, 3)
+
+
+def broken(folder, count):
+    """Some that end early, some empty, some of text."""
+    whole = (folder / '000.png').read_bytes()
+    for i in range(count):
+        (folder / f'broken{i}.png').write_bytes([whole[:len(whole) // 2], b'', b'text'][i % 3])
+    return folder
+
+
+def test_broken_files_are_left_out_and_listed(tmp_path):
+    folder = broken(folder_of(tmp_path / 'set', 97), 3)
+    for told in again(str(folder), 8, 3).told, again(str(folder), 8, 3).told:  # also when it comes from the cache
+        log = re.search(r'3 broken files left out, listed in (.*\.txt)', told)[1]
+        assert [line.split(':')[0] for line in pathlib.Path(log).read_text().splitlines()] == [f'broken{i}.png' for i in range(3)]
+    assert image_set(np.asarray(again(str(folder), 8, 3).images)) == image_set(
+        np.asarray(Image.open(path)) for path in folder.glob('[0-9]*.png'))
+
+
+def test_too_many_broken_files_stop_it(tmp_path, cache):
+    folder = broken(folder_of(tmp_path / 'set', 27), 3)
+    with pytest.raises(files.UserError, match='3 of 30 files in .* cannot be decoded, listed in .*txt; the first is broken0'):
+        again(str(folder), 8, 3)
+    assert not list(cache.glob('*.npy')) and not list(cache.glob('*.json')) and list(cache.glob('*.txt'))
+
+
+def test_absurd_sizes_stop_it_before_they_are_decoded(tmp_path):
+    folder = folder_of(tmp_path / 'set', 12)
+    small = (folder / '000.png').read_bytes()  # 8 of signature, 4 of length, then b'IHDR', width, height, 5 more; a checksum
+    head = b'IHDR' + struct.pack('>II', 20000, 20000) + small[24:29]
+    (folder / 'bomb.png').write_bytes(small[:12] + head + struct.pack('>I', zlib.crc32(head)) + small[33:])
+    with pytest.raises(files.UserError, match='bomb.png is 20,000 by 20,000 pixels'):
+        again(str(folder), 8, 3)
+
+
+@pytest.mark.parametrize('make, complaint', [
+    (lambda path: None, 'does not exist'), (lambda path: path.write_text(''), 'is a file'),
+    (lambda path: path.mkdir(), 'holds no pictures'), (lambda path: folder_of(path, 1), 'holds one picture'),
+    (lambda path: [path.mkdir(), (path / 'a.txt').write_text('')], 'no pictures .* but 1 other files'),
+    (lambda path: [path.mkdir(), os.symlink('/', path / 'a')], 'no pictures .* but 1 symbolic links, which are not')])
+def test_folders_without_pictures(make, complaint, tmp_path):
+    make(tmp_path / 'set')
+    with pytest.raises(files.UserError, match=complaint):
+        data.load(str(tmp_path / 'set'))
+
+
+@pytest.mark.parametrize('arguments, complaint', [
+    (['mnistt'], "unknown data set 'mnistt'.*mnist, fashion_mnist.*folder"),
+    (['mnist', 'train', 28, 2], 'channels must be 1 or 3')])
+def test_wrong_names_and_channels(arguments, complaint):
+    with pytest.raises(files.UserError, match=complaint):
+        data.load(*arguments)
+
+
+def batches(images, count, **options):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(3)
+        x = data.batches(images, 7)
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        return np.stack([session.run(x) for _ in range(count)])
+
+
+def test_batches_read_from_disk_are_those_from_memory(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path / 'set', 60)
+    in_memory, _ = data.load(str(folder), size=8, channels=3)
+    expected = batches(in_memory, 20)
+    monkeypatch.setattr(data, 'IN_MEMORY', 1000)
+    on_disk, _ = data.load(str(folder), size=8, channels=3)
+    assert isinstance(in_memory, np.ndarray) and isinstance(on_disk, pictures.OnDisk)
+    np.testing.assert_array_equal(batches(on_disk, 20), expected)
+    np.testing.assert_array_equal(batches(in_memory, 20), expected)  # too large for the graph, but in memory
+
+
+def test_pictures_on_disk_are_cut_and_read_like_an_array(tmp_path):
+    a = RANDOM.integers(0, 256, [9, 4, 4, 3], np.uint8)
+    np.save(tmp_path / 'a.npy', a)
+    on_disk = pictures.OnDisk(tmp_path / 'a.npy')
+    assert on_disk.shape == a.shape and len(on_disk) == 9 and on_disk.ndim == 4 and on_disk.nbytes == a.nbytes
+    for index in 3, -1, [1, 5, 1], np.array([[0, 8], [2, 2]]), a[:, 0, 0, 0] > 100:
+        np.testing.assert_array_equal(on_disk[index], a[index])
+    np.testing.assert_array_equal(on_disk[2:8][1:][::2], a[2:8][1:][::2])
+    np.testing.assert_array_equal(on_disk[2:8][-1], a[7])
+    with pytest.raises(IndexError):
+        on_disk[2:4][2]
+
+
+def test_a_count_that_cannot_be_shuffled_leaves_one_more_to_the_test(monkeypatch):
+    assert [n for n in range(2**16, 2**16 + 3) if not data._shuffles(n)] == [2**16 + 1]
+    rows = np.zeros([72819, 1, 1, 1], np.uint8)  # a tenth less are 65,538, and of one more 65,537
+    for more, counts in (0, (65538, 7281)), (-1, (65536, 7282)):
+        found = pictures.Pictures(rows[:len(rows) + more], '', 0, '')
+        monkeypatch.setattr(pictures, 'load', lambda *arguments, found=found: found)
+        monkeypatch.setattr(data, 'full_name', lambda name: name)
+        assert tuple(len(data.load('set', split, 1)[0]) for split in ('train', 'test')) == counts
+
+
+# runs on a folder
+
+FLAGS = ('--image-size 8 --channels 3 --g-hidden 8 --d-hidden 8 --batch-size 16 --dropout 0 --epochs 2 --eval-every 5 '
+         '--sample-every 5 --checkpoint-every 5 --precision float32').split()
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch, capsys):
+    """Runs gan_fc.py with flags on a folder, as another program would: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    for module in gan_fc, run:  # flags set constants: put them back afterwards
+        for name, value in flags.constants(vars(module)).items():
+            monkeypatch.setattr(module, name, value)
+
+    def start(folder, *more):
+        pictures.load.cache_clear()
+        before = {module: flags.constants(vars(module)) for module in (gan_fc, run)}
+        monkeypatch.setattr(sys, 'argv', ['gan_fc.py', '--dataset', str(folder), *FLAGS, *more])
+        status = 0
+        try:
+            run.main(vars(gan_fc))
+        except SystemExit as stop:
+            status = stop.code
+        for module, constants in before.items():
+            vars(module).update(constants)
+        return (status, *capsys.readouterr())
+    return start
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def test_a_run_knows_its_pictures_wherever_they_are(tmp_path, train, monkeypatch, capsys):
+    folder, run_dir = folder_of(tmp_path / 'set', 80), tmp_path / 'runs/gan_fc-set'
+    status, out, error = train('set')
+    assert status == 0, error
+    assert 'starts at step 0 of 9 (2 passes over the data)' in out  # 72 pictures, 16 a step, twice: 9
+    assert 'Frechet distances are of 72 samples, not 2000' in out
+    assert 'not measured: 8 pictures held out for tests are too few, it takes 65' in out
+    settings = json.loads((run_dir / 'settings.json').read_text())['settings']
+    assert settings['DATASET'] == str(folder) and settings['PICTURES'].startswith('80 pictures, sha256 ')
+    assert 'frechet_72' in (run_dir / 'scalars.csv').read_text()
+    assert sample.draw(run_dir, 3).shape == (3, 8, 8, 3)
+
+    os.utime(folder / '005.png', (1, 1))
+    assert 'finished' in train('set')[1]
+    folder.rename(tmp_path / 'moved')
+    status, out, _ = train('moved', '--run-dir', str(run_dir))
+    assert status == 0 and 'finished' in out
+    assert json.loads((run_dir / 'settings.json').read_text())['settings']['DATASET'] == str(tmp_path / 'moved')
+
+    before = contents(run_dir)
+    for change, counts in [(lambda: Image.new('RGB', [8, 8]).save(tmp_path / 'moved/005.png'), '80 pictures.*now 80 pictures'),
+                           (lambda: (tmp_path / 'moved/005.png').unlink(), '80 pictures.*now 79 pictures')]:
+        change()
+        status, _, error = train('moved', '--run-dir', str(run_dir), '--epochs', '3')
+        assert status == 2 and re.search(f'error: the pictures in .*moved have changed since .* {counts}', error), error
+        assert contents(run_dir) == before
+    status, _, error = train('moved', '--run-dir', str(run_dir), '--image-size', '12')
+    assert status == 2 and 'IMAGE_SIZE was 8, now 12' in error and contents(run_dir) == before
+
+
+def test_a_few_pictures_are_trained_on_without_being_measured(tmp_path, train):
+    status, out, error = train(folder_of(tmp_path / 'set', 20))
+    assert status == 0 and '18 pictures to train with are too few for a Frechet distance' in out, error
+    assert 'frechet' not in (tmp_path / 'runs/gan_fc-set/scalars.csv').read_text()
+
+
+@pytest.mark.parametrize('more, complaint', [
+    (['--batch-size', '19'], 'BATCH_SIZE is 19, but must be from 1 to the number of images, 18'),
+    (['--steps', '5'], '--steps and --epochs'), (['--channels', '2'], 'channels must be 1 or 3'),
+    (['--image-size', '0'], 'size at least 1'), (['--dataset', 'sett'], "unknown data set 'sett'"),
+    (['--dataset', './sett'], 'does not exist')])
+def test_mistakes_are_one_line_with_status_2(more, complaint, tmp_path, train):
+    status, _, error = train(folder_of(tmp_path / 'set', 20), *more)
+    lines = [line for line in error.splitlines() if 'error' in line]
+    assert status == 2 and len(lines) == 1 and complaint in lines[0], error
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_an_epoch_is_a_pass_over_the_data():
+    """However many batches a step draws: in `steps` steps at least epochs * 90 pictures are served, in one less not."""
+    with tf.Graph().as_default():
+        x = data.batches(np.zeros([90, 2, 2, 1], np.uint8), 16)
+        critic, generator = tf.identity(x).op, tf.zeros([]).op
+        for draws, epochs in (1, 1), (1, 8), (5, 3), (2, 45):
+            steps, _ = run._steps([critic] * draws + [generator], 7, epochs)
+            assert steps * draws * 16 >= epochs * 90 > (steps - 1) * draws * 16
+        assert run._steps([critic], 7, 0) == (7, 0)
+        with pytest.raises(files.UserError, match='--steps'):
+            run._steps([generator], 7, 1)
+
+
+def test_the_samples_of_a_folder_are_measured_against_its_own_test_set(tmp_path, monkeypatch):
+    folder = str(folder_of(tmp_path / 'set', 700))
+    train, test = (data.load(folder, split, 8, 3)[0] for split in ('train', 'test'))
+    metrics._yardstick.cache_clear()
+    copies = metrics.measure(train[:70], folder, 70, tmp_path / 'nearest.png')
+    assert copies['model']['copied'] == 1 and copies['dataset'] == folder and 'untrained' in copies['evaluator']
+    itself = metrics.measure(test, folder, 70)
+    for name, value in itself['real'].items():
+        assert itself['model'][name] == pytest.approx(value)
+    assert metrics._default_count(folder, (8, 8, 3)) == 70
+    monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path / 'samples.npz'), '--dataset', folder])
+    np.savez(tmp_path / 'samples.npz', images=test)
+    metrics.main()
+
+
+def test_nearest_reads_from_disk_in_blocks(tmp_path, monkeypatch):
+    train = RANDOM.integers(0, 256, [50, 4, 4, 3], np.uint8)
+    images = RANDOM.integers(0, 256, [9, 4, 4, 3], np.uint8)
+    np.save(tmp_path / 'a.npy', train)
+    monkeypatch.setattr(metrics, 'SEARCHED', 48 * 40)
+    distances, where = metrics.nearest(images, pictures.OnDisk(tmp_path / 'a.npy'))
+    gaps = np.sqrt(np.square((images[:, None] - train[:40].astype(float)) / 255).sum((2, 3, 4)))
+    np.testing.assert_allclose(distances, np.sort(gaps, 1)[:, :2])
+    np.testing.assert_array_equal(where, gaps.argmin(1))
+
+
+def test_larger_and_coloured_digits_are_brought_to_the_classifiers_size():
+    try:
+        small, labels = data.load('mnist', 'test')
+    except files.UserError as error:
+        pytest.skip(str(error))
+    small, labels = small[:300], labels[:300]
+    large = np.stack([Image.fromarray(image[..., 0]).resize([64, 64], Image.Resampling.BICUBIC) for image in small])
+    large = large[..., None].repeat(3, 3)
+    fitted = evaluator.fitted(large, 'mnist')
+    assert fitted.shape == small.shape and np.abs(fitted.astype(int) - small).mean() < 4
+    found = evaluator.features(large, 'mnist')
+    assert (found[1].argmax(1) == labels).mean() > 0.98
+    np.testing.assert_array_equal(found[0], evaluator.features(fitted, 'mnist')[0])
+    assert evaluator.fitted(small, 'mnist') is small and evaluator.fitted(large, 'pictures') is large

@@ -1,0 +1,75 @@
+"""Mode collapse on the plane, seen and cured: the GAN of Goodfellow et al. 2014 (arXiv:1406.2661), and packing, Lin et al.
+2018, "PacGAN: The power of two samples in generative adversarial networks", arXiv:1712.04086.
+
+A generator that makes one sample well over and over fools a discriminator that judges samples one by one. If D judges
+PACKING samples at once, too little variety gives them away.
+
+    python toy.py --dataset grid
+    python toy.py --dataset grid --packing 4
+"""
+import ops
+import run
+import testbed
+
+import tensorflow.compat.v1 as tf
+
+DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
+PACKING = 1              # samples that D sees at once; 1 is the plain GAN
+STEPS = 8000             # one step is an update of D, then one of G
+BATCH_SIZE = 100         # packs in an update; PacGAN's
+Z_DIM = 2                # length of the latent vector z; PacGAN's
+D_LEARNING_RATE = 1e-3   # for Adam
+G_LEARNING_RATE = 1e-3   # the same
+DECAY = False            # whether the rates fall to 0, along a line to the last step
+BETA1 = 0.8              # Adam's momentum; PacGAN's
+WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
+OTHERS = 8               # packs over which a packed D is averaged to be drawn
+SEED = 0                 # start of all randomness
+SAMPLE_EVERY = 250       # steps between pictures
+EVAL_EVERY = 1000        # steps between measurements
+CHECKPOINT_EVERY = 2000  # steps between checkpoints
+PRECISION = 'float32'    # matrices so small gain nothing from 16 bits
+
+
+def losses(real_logits, fake_logits):
+    """Logits [B, 1] of packs of data and of samples -> (d_loss, g_loss)."""
+    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
+    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
+
+
+def score(points):
+    """Points [N, 2] -> logits [N, 1]: means over packs of the point and samples of G, OTHERS times, the same for every point."""
+    z = tf.random.stateless_normal([OTHERS * (PACKING - 1), Z_DIM], [0, 0])
+    others = tf.reshape(testbed.generator(z, DATASET, training=False), [OTHERS, 2 * (PACKING - 1)])
+    packs = tf.concat([tf.repeat(points, OTHERS, axis=0), tf.tile(others, [points.shape[0], 1])], axis=1)
+    return tf.reduce_mean(tf.reshape(testbed.discriminator(packs), [-1, OTHERS, 1]), axis=1)
+
+
+def main():
+    tf.set_random_seed(SEED)
+    with tf.variable_scope('data'):
+        x = testbed.batches(DATASET, BATCH_SIZE * PACKING)
+        z = ops.noise([BATCH_SIZE * PACKING, Z_DIM])
+
+    fake = testbed.generator(z, DATASET, training=True)
+    real_logits = testbed.discriminator(ops.pack(x, PACKING))
+    fake_logits = testbed.discriminator(ops.pack(fake, PACKING))
+
+    with tf.name_scope('losses'):
+        d_loss, g_loss = losses(real_logits, fake_logits)
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+
+    rate = ops.share_left('discriminator', STEPS) if DECAY else 1.0
+    with tf.variable_scope('optimizers'):
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
+
+    watched = testbed.watched(DATASET, Z_DIM, score, lambda logits: losses(logits, logits)[1])
+    folder, found = run.train(globals(), updates=[d_step, g_step], scalars=scalars, steps=STEPS,
+                              weight_average=WEIGHT_AVERAGE, **watched)
+    testbed.conclude(folder, found)
+
+
+if __name__ == '__main__':
+    run.main(globals())

@@ -1,0 +1,97 @@
+"""Unrolled GAN: Metz et al. 2016, "Unrolled Generative Adversarial Networks", arXiv:1611.02163.
+
+G's loss is not taken at D as it is but at D as it will be after UNROLL more updates, and its gradient flows through these
+updates: a sample that D is about to find out pays no longer, so that there is no point in all samples going to one mode.
+
+    python unrolled_gan.py --dataset ring
+    python unrolled_gan.py --dataset ring --unroll 0
+"""
+import ops
+import run
+import testbed
+
+import tensorflow.compat.v1 as tf
+
+DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
+UNROLL = 5               # K, updates of D that G looks ahead; 0 is the plain GAN
+STEPS = 4000             # one step is an update of D, then one of G
+BATCH_SIZE = 100         # samples in an update
+Z_DIM = 2                # length of the latent vector z
+D_LEARNING_RATE = 1e-3   # for Adam
+G_LEARNING_RATE = 1e-3   # the same
+BETA1 = 0.8              # Adam's momentum
+BETA2 = 0.999            # and its decay of squares
+WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
+SEED = 0                 # start of all randomness
+SAMPLE_EVERY = 200       # steps between pictures
+EVAL_EVERY = 1000        # steps between measurements
+CHECKPOINT_EVERY = 2000  # steps between checkpoints
+PRECISION = 'float32'    # small matrices, and gradients of gradients
+
+
+def losses(real_logits, fake_logits):
+    """Logits [B, 1] of data and samples -> (d_loss, g_loss)."""
+    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
+    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
+
+
+def adam(gradient, m, v, power1, power2, epsilon=1e-8):
+    """One update of Adam as tensors: (change of the weight, m, v); the powers are beta1^t and beta2^t (arXiv:1412.6980)."""
+    m = BETA1 * m + (1 - BETA1) * gradient
+    v = BETA2 * v + (1 - BETA2) * gradient ** 2
+    rate = D_LEARNING_RATE * tf.sqrt(1 - power2) / (1 - power1)
+    return -rate * m / (tf.sqrt(tf.maximum(v, 1e-30)) + epsilon), m, v     # no derivative of the root at 0
+
+
+def unrolled(discriminator, x, fake, optimizer, updates):
+    """D's weights after so many more updates by `optimizer`, an Adam in mid-course, on this batch: {name: tensor}.
+
+    Equation 8 of the paper. They depend on `fake` through all the updates, and so will G's gradient.
+    """
+    variables = tf.trainable_variables('discriminator/')
+    weights = {w.op.name: w.read_value() for w in variables}
+    m, v = ({w.op.name: optimizer.get_slot(w, slot).read_value() for w in variables} for slot in 'mv')
+    power1, power2 = (w.read_value() for name in ('beta1_power', 'beta2_power')
+                      for w in optimizer.variables() if w.op.name.endswith(name))
+    for _ in range(updates):
+        with ops.substituted(weights):
+            d_loss, _ = losses(discriminator(x), discriminator(fake))
+        for name, gradient in zip(weights, tf.gradients(d_loss, list(weights.values())), strict=True):
+            change, m[name], v[name] = adam(gradient, m[name], v[name], power1, power2)
+            weights[name] += change
+        power1, power2 = power1 * BETA1, power2 * BETA2
+    return weights
+
+
+def main():
+    tf.set_random_seed(SEED)
+    with tf.variable_scope('data'):
+        x = testbed.batches(DATASET, BATCH_SIZE)
+        z = ops.noise([BATCH_SIZE, Z_DIM])
+
+    fake = testbed.generator(z, DATASET, training=True)
+    real_logits = testbed.discriminator(x)
+    fake_logits = testbed.discriminator(fake)
+
+    with tf.name_scope('losses'):
+        d_loss, _ = losses(real_logits, fake_logits)
+    with tf.variable_scope('optimizers'):
+        d_optimizer = tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1, BETA2)
+        d_step = ops.minimize(d_optimizer, d_loss, 'discriminator/')
+    with tf.name_scope('losses/unrolled/'):
+        ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, UNROLL)
+        with ops.substituted(ahead):
+            _, g_loss = losses(real_logits, testbed.discriminator(fake))
+    with tf.variable_scope('optimizers'):
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1, BETA2), g_loss, 'generator/')
+
+    scalars = {'d_loss': d_loss, 'g_loss': g_loss,
+               'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+    watched = testbed.watched(DATASET, Z_DIM, testbed.discriminator, lambda logits: losses(logits, logits)[1])
+    folder, found = run.train(globals(), updates=[d_step, g_step], scalars=scalars, steps=STEPS,
+                              weight_average=WEIGHT_AVERAGE, **watched)
+    testbed.conclude(folder, found)
+
+
+if __name__ == '__main__':
+    run.main(globals())
