@@ -5,7 +5,8 @@ import math
 def count(targets):
     """Operations of the MatMul and Conv2D kernels, gradients included, that one session call of `targets` runs.
 
-    What is behind a control edge alone runs only for its effects on variables: TensorFlow drops the rest of it. Two for each product that is added up; those with a padding zero count too, as is usual. What is not a product
+    What is behind a control edge alone runs only for its effects on variables: TensorFlow drops the rest of it. Two for
+    each product that is added up; those with a padding zero count too, as is usual. What is not a product
     (normalization, activations, Adam) does not count, and neither does the body of a loop.
     Raises ValueError for a kernel of unknown shape.
     """

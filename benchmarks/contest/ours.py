@@ -10,9 +10,10 @@ import tempfile
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
-import flops
-import run
-from pace import Pace
+import run  # noqa: E402
+
+import flops  # noqa: E402
+from pace import Pace  # noqa: E402
 
 
 class Bar:
