@@ -17,14 +17,14 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import data
 import metrics
 
 import tensorflow.compat.v1 as tf
 
+ROOT = pathlib.Path(__file__).parent.parent
 COUNT = 5000
 MULTIPLES = 10, 5, 2
 PLAIN = '--no-batch-norm --dropout 0 --beta1 0.9 --weight-average 0 '
@@ -71,7 +71,8 @@ def first(points, distance):
 
 def table(results):
     """Markdown: median and worst over the seeds; a run that does not get there counts as never."""
-    lines = ['| recipe | data | seeds | 10x real: median, worst | 5x real | 2x real | lowest distance |', '|---|---|---|---|---|---|---|']
+    lines = ['| recipe | data | seeds | 10x real: median, worst | 5x real | 2x real | lowest distance |',
+             '|---|---|---|---|---|---|---|']
     groups = {}
     for result in results.values():
         groups.setdefault((result['recipe'], result['dataset'], result['budget']), []).append(result)

@@ -7,13 +7,13 @@ import pathlib
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-import run  # noqa: E402
+import run
 
-import flops  # noqa: E402
-from pace import Pace  # noqa: E402
+import flops
+from pace import Pace
 
 
 class Bar:
