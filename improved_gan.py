@@ -81,8 +81,9 @@ def main():
         scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
     if HISTORICAL_AVERAGING:
-        d_loss += HISTORICAL_AVERAGING * historical_averaging('discriminator')
-        g_loss += HISTORICAL_AVERAGING * historical_averaging('generator')
+        moved = [historical_averaging(network) for network in ('discriminator', 'generator')]
+        with tf.name_scope('losses/'):
+            d_loss, g_loss = d_loss + HISTORICAL_AVERAGING * moved[0], g_loss + HISTORICAL_AVERAGING * moved[1]
 
     with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')

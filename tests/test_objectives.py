@@ -5,6 +5,7 @@ import data
 import files
 import improved_gan
 import objectives
+import ops
 import run
 import sn_gan
 from objectives import OBJECTIVES, PENALTIES
