@@ -13,9 +13,9 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-import flops
 import run
 
+import flops
 import tensorflow.compat.v1 as tf
 
 STEPS = 5

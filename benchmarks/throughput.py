@@ -105,13 +105,8 @@ def table(title, found):
     lines = [f'### {title}', '',
              f'{flop / 1e9:.3g} GFLOP of products a step; matmul peak {statistics.median(peaks["float32"]) / 1e9:.0f} GFLOP/s in '
              f'float32, {statistics.median(peaks["mixed"]) / 1e9:.0f} in bfloat16.', '',
-<<<<<<< HEAD
              '| | steps/s, median | lowest to highest | GFLOP/s | share of the peak | ours float32 / it | ours mixed / it '
              '| peak memory, MB |',
-=======
-             '| | steps/s, median | lowest to highest | GFLOP/s | share of the peak '
-             '| ours float32 / it | ours mixed / it | peak memory, MB |',
->>>>>>> main
              '|---|---|---|---|---|---|---|---|']
     for name, (rates, facts) in found.items():
         if name.startswith('matmul'):

@@ -12,15 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 import run
 
-<<<<<<< HEAD
 import flops
 from pace import Pace
-=======
-import run  # noqa: E402
-
-import flops  # noqa: E402
-from pace import Pace  # noqa: E402
->>>>>>> main
 
 
 class Bar:
