@@ -25,7 +25,7 @@ D_FAKE_OVER = 0.6        # D learns on generated pictures while its loss on them
 G_OVER = 0.5             # G learns while its loss is over this
 D_REAL_OVER = 0.45       # D learns on real pictures while its loss on them is over this; no loss can be below 0.325
 LABEL_SMOOTHING = 0.1    # D is to answer 1 minus this for real pictures
-D_LEARNING_RATE = 4e-4   # for Adam
+D_LEARNING_RATE = 2e-4   # for Adam
 G_LEARNING_RATE = 2e-3   # for Adam
 BETA1 = 0.5              # Adam's momentum
 WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
@@ -36,7 +36,7 @@ SEED = 0                 # start of all randomness
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: a map twice as large, filtered."""
     side = 2 * IMAGE_SIZE
-    with ops.network('generator', initializer=ops.normal(0.02)):
+    with ops.network('generator'):
         h = tf.reshape(ops.dense(z, side * side, 'dense1', bias=False), [-1, side, side, 1])      # [B, 56, 56, 1]
         h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
         h = ops.conv(h, 50, 'conv1', size=3, bias=False)                                          # [B, 28, 28, 50]

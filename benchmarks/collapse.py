@@ -1,7 +1,7 @@
 """Which objectives and remedies collapse? Trains each row of a table on each data set, from several seeds, and writes it.
 
     python benchmarks/collapse.py docs/collapse
-    python benchmarks/collapse.py docs/collapse --only plain 'packing 4' --datasets grid --seeds 5 --jobs 2
+    python benchmarks/collapse.py docs/collapse --only 'plain GAN' 'packing 4' --datasets grid --seeds 5 --jobs 2
 
 docs/collapse.json keeps every cell that was measured, with its command, so that the same command goes on where it stopped, and
 only cells whose commands have changed are measured again; docs/collapse.md is the table of what there is. All rows have
@@ -28,8 +28,8 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 COMMON = {  # flags of every run on a data set; a row's own come after them and win
-    'plane': '--steps 5000 --batch-size 100 --z-dim 2 --d-learning-rate 1e-3 --g-learning-rate 1e-3 --beta1 0.5 '
-             '--weight-average 0 --eval-every 5000',
+    'plane': '--steps 4000 --batch-size 100 --z-dim 2 --d-learning-rate 1e-3 --g-learning-rate 1e-3 --beta1 0.5 '
+             '--weight-average 0 --eval-every 4000',
     'mnist': '--steps 1000 --batch-size 64 --z-dim 100 --d-learning-rate 2e-4 --g-learning-rate 1e-3 --beta1 0.5 '
              '--weight-average 0.99 --eval-every 1000',
     'stacked_mnist': '--steps 1500 --batch-size 64 --z-dim 100 --d-learning-rate 2e-4 --g-learning-rate 1e-3 --beta1 0.5 '
@@ -38,7 +38,7 @@ COMMON = {  # flags of every run on a data set; a row's own come after them and 
 QUIET = '--sample-every 0 --checkpoint-every 0 --log-every 100'
 Row = collections.namedtuple('Row', 'script flags planes', defaults=['', ''])  # planes: more flags, for ring and grid alone
 REMEDIES = {
-    'plain: non-saturating GAN': Row('toy.py'),
+    'plain GAN': Row('toy.py'),
     'packing 2': Row('toy.py', '--packing 2'),
     'packing 4': Row('toy.py', '--packing 4'),
     'unrolled, 5 updates': Row('unrolled_gan.py', '--unroll 5'),
@@ -48,6 +48,9 @@ REMEDIES = {
     'label smoothing': Row('improved_gan.py', '--no-minibatch --real-label 0.9'),
     'spectral normalisation, hinge': Row('sn_gan.py'),
     'two time scales: G at a fifth of the rate': Row('toy.py', '', '--g-learning-rate 2e-4'),
+    'R1, high rates that fall, averaged weights': Row(
+        'objectives.py', '--penalty r1 --weight 0.02 --decay --weight-average 0.999',
+        '--g-learning-rate 1e-2 --d-learning-rate 3e-3'),
 }
 PENALTIES = {f'{name}, weight {weight}': Row('objectives.py', f'--objective non-saturating --penalty {name} --weight {weight}')
              for name, weight in [('gradient-penalty', '1'), ('dragan', '1'), ('r1', '0.1'), ('instance-noise', '1')]}
@@ -174,7 +177,11 @@ def main():
         arguments = command(*cell)
         return {**measured(arguments), 'command': ' '.join(arguments)}
 
-    wanted = [(name, dataset, seed) for dataset in args.datasets for seed in range(args.seeds) for name in args.only]
+    def write():
+        with files.replacing(args.path.with_suffix('.md')) as temporary:
+            temporary.write_text(page(current()))
+
+    wanted = [(name, dataset, seed) for seed in range(args.seeds) for name in args.only for dataset in args.datasets]
     wanted = [cell for cell in wanted if cell not in current()]
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         started = {pool.submit(measure, cell): cell for cell in wanted}
@@ -185,8 +192,8 @@ def main():
                 temporary.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + '\n')
             told = ', '.join(f'{name} {value:.3g}' for name, value in found.items() if isinstance(value, float))
             print(f'{number} of {len(wanted)}: {" / ".join(map(str, cell))}: {told or found.get("failed")}', flush=True)
-    with files.replacing(args.path.with_suffix('.md')) as temporary:
-        temporary.write_text(page(current()))
+            write()
+    write()
 
 
 if __name__ == '__main__':
