@@ -217,7 +217,7 @@ def _precision(wanted):
 
 
 def _config(precision):
-    config = tf.ConfigProto(allow_soft_placement=True)  # one at a time, on all cores
+    config = tf.ConfigProto(allow_soft_placement=True)
     if precision == 'mixed':
         rewrite = config.graph_options.rewrite_options
         on = type(rewrite).ON
