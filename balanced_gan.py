@@ -2,11 +2,13 @@
 
 D has two optimizers, one for generated and one for real pictures, G has one; before each of the three updates the loss
 on its own fresh batch is compared with a threshold, and the update is left out if the loss is already below it. So
-neither network can run away from the other. The networks and the rule are those of Bruner & Deshpande 2017, "Generative
-Adversarial Networks for Beginners"; the smoothed labels are from Salimans et al. 2016, arXiv:1606.03498.
+neither network can run away from the other. The rule and D are those of Bruner & Deshpande 2017, "Generative Adversarial
+Networks for Beginners"; the smoothed labels are from Salimans et al. 2016, arXiv:1606.03498.
 
     python balanced_gan.py --dataset mnist
 """
+import math
+
 import data
 import ops
 import run
@@ -18,15 +20,15 @@ import tensorflow.compat.v1 as tf
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, a multiple of 4
 CHANNELS = 1             # 1 is grey, 3 is colour
-STEPS = 4000             # one step is the three updates, or what is left of them
+STEPS = 2000             # one step is the three updates, or what is left of them
 BATCH_SIZE = 64          # pictures in an update
 Z_DIM = 100              # length of the latent vector z
 D_FAKE_OVER = 0.6        # D learns on generated pictures while its loss on them is over this; 0 always learns
 G_OVER = 0.5             # G learns while its loss is over this
 D_REAL_OVER = 0.45       # D learns on real pictures while its loss on them is over this; no loss can be below 0.325
 LABEL_SMOOTHING = 0.1    # D is to answer 1 minus this for real pictures
-D_LEARNING_RATE = 2e-4   # for Adam
-G_LEARNING_RATE = 2e-3   # for Adam
+D_LEARNING_RATE = 1e-3   # for Adam; without the thresholds D runs away at this rate
+G_LEARNING_RATE = 1e-3   # the same
 BETA1 = 0.5              # Adam's momentum
 WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
 SHOWN = 24               # generated and real pictures that are drawn, each with D's judgement of it
@@ -34,26 +36,27 @@ SEED = 0                 # start of all randomness
 
 
 def generator(z, training):
-    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: a map twice as large, filtered."""
-    side = 2 * IMAGE_SIZE
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: maps twice as large, filtered."""
+    side = IMAGE_SIZE // 4
     with ops.network('generator'):
-        h = tf.reshape(ops.dense(z, side * side, 'dense1', bias=False), [-1, side, side, 1])      # [B, 56, 56, 1]
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
-        h = ops.conv(h, 50, 'conv1', size=3, bias=False)                                          # [B, 28, 28, 50]
-        h = ops.unpool(tf.nn.relu(ops.batch_norm(h, training, 'norm2')))                          # [B, 56, 56, 50]
-        h = ops.conv(h, 25, 'conv2', size=3, bias=False)                                          # [B, 28, 28, 25]
-        h = ops.unpool(tf.nn.relu(ops.batch_norm(h, training, 'norm3')))                          # [B, 56, 56, 25]
-        return tf.tanh(ops.conv(h, CHANNELS, 'conv3', size=1))                                    # [B, 28, 28, CHANNELS]
+        h = ops.dense(z, side * side * 100, 'dense1', bias=False)
+        h = tf.nn.relu(ops.batch_norm(tf.reshape(h, [-1, side, side, 100]), training, 'norm1'))   # [B, 7, 7, 100]
+        h = ops.conv(ops.unpool(h), 50, 'conv1', size=3, stride=1, bias=False)
+        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))                                      # [B, 14, 14, 50]
+        h = ops.conv(ops.unpool(h), 25, 'conv2', size=3, stride=1, bias=False)
+        h = tf.nn.relu(ops.batch_norm(h, training, 'norm3'))                                      # [B, 28, 28, 25]
+        return tf.tanh(ops.conv(h, CHANNELS, 'conv3', size=3, stride=1))                          # [B, 28, 28, CHANNELS]
 
 
 def discriminator(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x)."""
     with ops.network('discriminator'):
-        h = tf.nn.relu(ops.conv(x, 32, 'conv1', size=5, stride=1))
+        h = (x + 1) / 2                                                   # from 0: the black around a digit says nothing
+        h = tf.nn.relu(ops.conv(h, 32, 'conv1', size=5, stride=1))
         h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 14, 14, 32]
         h = tf.nn.relu(ops.conv(h, 64, 'conv2', size=5, stride=1))
         h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 7, 7, 64]
-        h = tf.nn.relu(ops.dense(tf.reshape(h, [-1, IMAGE_SIZE // 4 * (IMAGE_SIZE // 4) * 64]), 1024, 'dense1'))
+        h = tf.nn.relu(ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), 1024, 'dense1'))
         return ops.dense(h, 1, 'dense2')
 
 

@@ -89,9 +89,7 @@ def main():
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
 
-    _, found = run.train(globals(), updates=[d_step, g_step], scalars=scalars, steps=STEPS,
-                         weight_average=WEIGHT_AVERAGE, **testbed.watched(DATASET, Z_DIM))
-    print(found)
+    testbed.train(globals(), [d_step, g_step], scalars)
 
 
 if __name__ == '__main__':

@@ -237,9 +237,8 @@ def measure(images, dataset, count=10000, pairs=None):
     training set, or at as much of it as `nearest` says. A folder has no classes: the numbers that need them are left out.
     Pictures of MNIST and Fashion-MNIST that are larger or have three channels are brought down to the size of their
     classifiers (`evaluator.fitted`), and the real ones made as large before, so that both rows go the same way.
-    Of stacked_mnist `modes` is the number of
-    its 1,000 classes that are among the samples, `mode_kl` the KL of their shares from those of the training set; copies are
-    not looked for, because three copied digits are a new picture.
+    Of stacked_mnist `modes` is the number of its 1,000 classes that are among the samples, `mode_kl` the KL of their shares
+    from those of the training set; copies are not looked for, because three copied digits are a new picture.
 
     Returns a dict ready for JSON: dataset, evaluator (its name and version), count, features (their number),
     neighbours, model and real {name: number, class_shares: list}, ratio {name: model / real, None where real <= 0}.

@@ -271,10 +271,7 @@ def main():
                 d_step = tf.group(*(v.assign(tf.clip_by_value(v.read_value(), -CLIP, CLIP), read_value=False)
                                     for v in tf.trainable_variables('discriminator/')))
 
-    _, found = run.train(globals(), updates=[d_step] * D_STEPS + [g_step], scalars=scalars, steps=STEPS,
-                         weight_average=WEIGHT_AVERAGE,
-                         **testbed.watched(DATASET, Z_DIM, score=critic if objective.outputs == 1 else None))
-    print(found)
+    testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, score=critic if objective.outputs == 1 else None)
 
 
 if __name__ == '__main__':

@@ -65,15 +65,8 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     Returns (folder, {name of a measure: its value at the end}).
     Raises files.UserError for a folder that is not of this run, damaged checkpoints and values that are not finite.
     """
-    settings = {**flags.constants(globals()), **flags.constants(script)}
-    settings['PRECISION'] = _precision(settings['PRECISION'])
-    steps, epochs = _steps(updates, steps, settings['EPOCHS'])
-    settings['STEPS'] = steps
-    settings['DATASET'] = data.NAMES.get(settings['DATASET'].lower(), settings['DATASET'])
-    if 'IMAGE_SIZE' in script:
-        settings['DATASET'] = data.full_name(settings['DATASET'])
-        if fingerprint := data.fingerprint(settings['DATASET'], settings['IMAGE_SIZE'], settings['CHANNELS']):
-            settings['PICTURES'] = fingerprint
+    settings, epochs = _settings(script, updates, steps)
+    steps = settings['STEPS']
     name = pathlib.Path(settings['DATASET']).name or 'pictures'
     folder = pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{name}')
     runfolder.claim(folder, pathlib.Path(script['__file__']).name, settings)
@@ -133,18 +126,9 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
         def due(constant):
             return settings[constant] and (step % settings[constant] == 0 or step == steps)
 
-        columns = list(scalars)
-        if settings['EVAL_EVERY']:
-            columns += measured
         shape = images.shape[1:].as_list() if generator else None
-        evaluated, frechet = settings['EVAL_COUNT'], None
-        if settings['EVAL_EVERY'] and generator:
-            if 'PICTURES' in settings:
-                evaluated = metrics.affordable(settings['DATASET'], shape, evaluated)
-            if evaluated:
-                frechet = f'frechet_{evaluated}'
-                columns.append(frechet)
-                distance = metrics.watch(settings['DATASET'], evaluated, shape)
+        frechet, distance = _watch(settings, shape)
+        columns = [*scalars, *(measured if settings['EVAL_EVERY'] else []), *([frechet] if frechet else [])]
         with runfolder.Log(folder, columns, start, story, settings) as log:
             passes = f' ({epochs} passes over the data)' if epochs else ''
             print(f'{"goes on" if start else "starts"} at step {start} of {steps}{passes}; pictures in {folder / "samples"}',
@@ -165,7 +149,7 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
                     if due('EVAL_EVERY'):
                         values.update(session.run(measured))
                     if due('EVAL_EVERY') and frechet:
-                        values[frechet] = distance(sample(evaluated))
+                        values[frechet] = distance(sample)
                         if values[frechet] < best:
                             best = values[frechet]
                             export('generator', folder / 'generator-best')
@@ -185,8 +169,8 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
             sys.exit(128 + caught[0])
         result = session.run(measured)
 
-    viz.curves(folder / 'losses.png', folder / 'scalars.csv', together=list(measured))
     print(f'trained to step {steps} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
+    viz.curves(folder / 'losses.png', folder / 'scalars.csv', together=list(measured))
     if frechet:
         print('measuring the samples', flush=True)
         print(metrics.report(folder, settings['DATASET'], shape))
@@ -194,6 +178,19 @@ def train(script, *, updates, scalars, steps, generator=None, z_dim=0, pictures=
     more = f'; draw more with: python sample.py {folder}' if generator else ''
     print(f'finished: look at {folder}/samples.gif and losses.png{more}')
     return folder, result
+
+
+def _settings(script, updates, steps):
+    """The constants of a run as they are recorded, with STEPS from EPOCHS if that is what was given, and EPOCHS or 0."""
+    settings = {**flags.constants(globals()), **flags.constants(script)}
+    settings['PRECISION'] = _precision(settings['PRECISION'])
+    settings['STEPS'], epochs = _steps(updates, steps, settings['EPOCHS'])
+    settings['DATASET'] = data.NAMES.get(settings['DATASET'].lower(), settings['DATASET'])
+    if 'IMAGE_SIZE' in script:
+        settings['DATASET'] = data.full_name(settings['DATASET'])
+        if fingerprint := data.fingerprint(settings['DATASET'], settings['IMAGE_SIZE'], settings['CHANNELS']):
+            settings['PICTURES'] = fingerprint
+    return settings, epochs
 
 
 def _steps(updates, steps, epochs):
@@ -224,6 +221,18 @@ def _config(precision):
         rewrite.auto_mixed_precision_onednn_bfloat16 = on  # CPU
         rewrite.auto_mixed_precision = on                  # GPU
     return config
+
+
+def _watch(settings, shape):
+    """(name of the Frechet distance to measure while training, function of a sampler), or None twice for none."""
+    count = settings['EVAL_COUNT']
+    wanted = shape and settings['EVAL_EVERY']
+    if wanted and 'PICTURES' in settings:
+        wanted = count = metrics.affordable(settings['DATASET'], shape, count)
+    if not wanted:
+        return None, None
+    distance = metrics.watch(settings['DATASET'], count, shape)
+    return f'frechet_{count}', lambda sample: distance(sample(count))
 
 
 def _sizes():

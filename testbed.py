@@ -13,6 +13,7 @@ import json
 import data
 import files
 import ops
+import run
 import viz
 
 import numpy as np
@@ -142,8 +143,11 @@ def watched(dataset, z_dim, score=None, g_loss=None):
             'measures': lambda: measures(sampled(), dataset)}
 
 
-def conclude(folder, found):
-    """Prints what run.train has returned, its folder and {measure: value}, in a line, and writes it as metrics.json."""
+def train(script, updates, scalars, score=None, g_loss=None):
+    """run.train on the script's data set, drawn and measured as `watched` says; points are reported in metrics.json too."""
+    folder, found = run.train(script, updates=updates, scalars=scalars, steps=script['STEPS'],
+                              weight_average=script['WEIGHT_AVERAGE'],
+                              **watched(script['DATASET'], script['Z_DIM'], score, g_loss))
     if found:  # the measures of pictures are run.train's own
         found = {name: float(value) for name, value in found.items()}
         with files.replacing(folder / 'metrics.json') as temporary:

@@ -65,10 +65,7 @@ def main():
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
 
-    watched = testbed.watched(DATASET, Z_DIM, score, lambda logits: losses(logits, logits)[1])
-    folder, found = run.train(globals(), updates=[d_step, g_step], scalars=scalars, steps=STEPS,
-                              weight_average=WEIGHT_AVERAGE, **watched)
-    testbed.conclude(folder, found)
+    testbed.train(globals(), [d_step, g_step], scalars, score, lambda logits: losses(logits, logits)[1])
 
 
 if __name__ == '__main__':

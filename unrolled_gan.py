@@ -87,10 +87,7 @@ def main():
 
     scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
-    watched = testbed.watched(DATASET, Z_DIM, testbed.discriminator, lambda logits: losses(logits, logits)[1])
-    folder, found = run.train(globals(), updates=[d_step, g_step], scalars=scalars, steps=STEPS,
-                              weight_average=WEIGHT_AVERAGE, **watched)
-    testbed.conclude(folder, found)
+    testbed.train(globals(), [d_step, g_step], scalars, testbed.discriminator, lambda logits: losses(logits, logits)[1])
 
 
 if __name__ == '__main__':

@@ -7,7 +7,6 @@ docs/collapse.json keeps every cell that was measured, with its command, so that
 only cells whose commands have changed are measured again; docs/collapse.md is the table of what there is. All rows have
 the same networks, data, updates, batches, latents and learning rates, those of COMMON, unless a row says otherwise.
 """
-import argparse
 import collections
 import concurrent.futures
 import csv
@@ -22,6 +21,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import files
+import flags
 import objectives
 
 import tensorflow as tf
@@ -154,7 +154,7 @@ and of each:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = flags.Parser(__doc__)
     parser.add_argument('path', type=pathlib.Path, help='of the .json with the cells and the .md with the table, without suffix')
     parser.add_argument('--only', nargs='+', choices=list(ROWS), default=list(ROWS), metavar='ROW', help='rows [all]')
     parser.add_argument('--datasets', nargs='+', choices=list(COLUMNS), default=['ring', 'grid'], metavar='NAME',

@@ -2,12 +2,12 @@
 
     python -m benchmarks.controls --dataset mnist
 """
-import argparse
 import contextlib
 import sys
 
 import data
 import files
+import flags
 import metrics
 
 import numpy as np
@@ -64,7 +64,7 @@ def main(dataset, count):
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = flags.Parser(__doc__)
     parser.add_argument('--dataset', default='mnist', help='mnist or fashion')
     parser.add_argument('--count', type=int, default=10000, help='samples of each control (default 10000)')
     args = parser.parse_args()

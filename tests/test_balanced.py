@@ -47,7 +47,7 @@ def test_only_the_loss_that_is_over_its_threshold_moves_weights(monkeypatch, lea
 
 
 def test_the_counts_are_those_of_the_losses_over_the_thresholds(monkeypatch):
-    thresholds = {'D_FAKE_OVER': 0.6, 'G_OVER': 0.7, 'D_REAL_OVER': 0.55}
+    thresholds = {'D_FAKE_OVER': 0.65, 'G_OVER': 1.09, 'D_REAL_OVER': 0.71}
     rows, _ = updated(monkeypatch, steps=12, **thresholds)
     over = rows[:, :, 0] > np.array(list(thresholds.values()))
     np.testing.assert_array_equal(rows[:, :, 1], over.cumsum(0))
