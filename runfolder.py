@@ -80,6 +80,8 @@ def export(folder, network, takes, shape, gives, values):
         y = network(x, training=False)
         variables = tf.global_variables()
         session.run([v.initializer for v in variables], {v.initial_value: values[v.op.name] for v in variables})
+        for operation in session.graph.get_operations():
+            operation._clear_attr('_gradient_op_type')  # names a function of ops.py, which other programs do not have
         with files.replacing(folder) as temporary:
             tf.saved_model.simple_save(session, str(temporary), {takes: x}, {gives: y})
 
