@@ -50,8 +50,9 @@ def test_every_type(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, complaint', [
-    ('--nonsense 1', '--nonsense'), ('--steps 1.5', '--steps'), ('--steps -1', '--steps'), ('--rate nan', '--rate'),
-    ('--rate -1', '--rate'), ('--steps 0', 'STEPS'), ('--widths 1 0', 'WIDTHS'), ('--rate x', '--rate'), ('--loss z', "'a', 'b', 'c d'"), ('--table 1', '--table'),
+    ('--nonsense 1', '--nonsense'), ('--steps 1.5', '--steps'), ('--steps -1', '--steps'), ('--steps 0', 'STEPS'),
+    ('--widths 1 0', 'WIDTHS'), ('--rate nan', '--rate'),
+    ('--rate -1', '--rate'), ('--rate x', '--rate'), ('--loss z', "'a', 'b', 'c d'"), ('--table 1', '--table'),
     ('--step 5', '--step'), ('--steps', '--steps'), ('--lower 2', '--lower')])
 def test_mistakes_are_one_line_with_status_2(arguments, complaint, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
