@@ -26,6 +26,7 @@ BATCH_SIZE = 64              # samples that D compares
 Z_DIM = 100                  # length of the latent vector z
 D_LEARNING_RATE = 4e-4       # for Adam
 G_LEARNING_RATE = 1e-3       # more than D's, so that G keeps up
+DECAY = False                # whether the rates fall to 0, along a line to the last step
 BETA1 = 0.5                  # Adam's momentum; the paper's
 WEIGHT_AVERAGE = 0.998       # decay of the averaged weights that are drawn and measured; 0 takes the last ones
 SEED = 0                     # start of all randomness
@@ -85,9 +86,10 @@ def main():
         with tf.name_scope('losses/'):
             d_loss, g_loss = d_loss + HISTORICAL_AVERAGING * moved[0], g_loss + HISTORICAL_AVERAGING * moved[1]
 
+    rate = ops.share_left('discriminator', STEPS) if DECAY else 1.0
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
 
     testbed.train(globals(), [d_step, g_step], scalars)
 

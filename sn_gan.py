@@ -21,6 +21,7 @@ BATCH_SIZE = 64          # the paper's
 Z_DIM = 100              # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
+DECAY = False            # whether the rates fall to 0, along a line to the last step
 BETA1 = 0.5              # Adam's momentum; the paper's settings A to C
 WEIGHT_AVERAGE = 0.998   # decay of the averaged weights that are drawn and measured; 0 takes the last ones
 SEED = 0                 # start of all randomness
@@ -54,9 +55,10 @@ def main():
         scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                    'real_score': tf.reduce_mean(real_scores), 'fake_score': tf.reduce_mean(fake_scores)}
 
+    rate = ops.share_left('discriminator', STEPS * D_STEPS) if DECAY else 1.0
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
 
     testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, lambda points: discriminator(points, training=False))
 

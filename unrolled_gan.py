@@ -19,6 +19,7 @@ BATCH_SIZE = 100         # samples in an update
 Z_DIM = 2                # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
+DECAY = False            # whether the rates fall to 0, along a line to the last step
 BETA1 = 0.8              # Adam's momentum
 BETA2 = 0.999            # and its decay of squares
 WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
@@ -35,16 +36,16 @@ def losses(real_logits, fake_logits):
     return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
 
 
-def adam(gradient, m, v, power1, power2, epsilon=1e-8):
+def adam(gradient, m, v, power1, power2, learning_rate, epsilon=1e-8):
     """One update of Adam as tensors: (change of the weight, m, v); the powers are beta1^t and beta2^t (arXiv:1412.6980)."""
     m = BETA1 * m + (1 - BETA1) * gradient
     v = BETA2 * v + (1 - BETA2) * gradient ** 2
-    rate = D_LEARNING_RATE * tf.sqrt(1 - power2) / (1 - power1)
+    rate = learning_rate * tf.sqrt(1 - power2) / (1 - power1)
     return -rate * m / (tf.sqrt(tf.maximum(v, 1e-30)) + epsilon), m, v     # no derivative of the root at 0
 
 
-def unrolled(discriminator, x, fake, optimizer, updates):
-    """D's weights after so many more updates by `optimizer`, an Adam in mid-course, on this batch: {name: tensor}.
+def unrolled(discriminator, x, fake, optimizer, learning_rate, updates):
+    """D's weights after so many more updates by `optimizer`, an Adam of this rate in mid-course, on this batch: {name: tensor}.
 
     Equation 8 of the paper. They depend on `fake` through all the updates, and so will G's gradient.
     """
@@ -57,7 +58,7 @@ def unrolled(discriminator, x, fake, optimizer, updates):
         with ops.substituted(weights):
             d_loss, _ = losses(discriminator(x), discriminator(fake))
         for name, gradient in zip(weights, tf.gradients(d_loss, list(weights.values())), strict=True):
-            change, m[name], v[name] = adam(gradient, m[name], v[name], power1, power2)
+            change, m[name], v[name] = adam(gradient, m[name], v[name], power1, power2, learning_rate)
             weights[name] += change
         power1, power2 = power1 * BETA1, power2 * BETA2
     return weights
@@ -75,15 +76,16 @@ def main():
 
     with tf.name_scope('losses'):
         d_loss, _ = losses(real_logits, fake_logits)
+    rate = ops.share_left('discriminator', STEPS) if DECAY else 1.0
     with tf.variable_scope('optimizers'):
-        d_optimizer = tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1, BETA2)
+        d_optimizer = tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1, BETA2)
         d_step = ops.minimize(d_optimizer, d_loss, 'discriminator/')
     with tf.name_scope('losses/unrolled/'):
-        ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, UNROLL)
+        ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, D_LEARNING_RATE * rate, UNROLL)
         with ops.substituted(ahead):
             _, g_loss = losses(real_logits, testbed.discriminator(fake))
     with tf.variable_scope('optimizers'):
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1, BETA2), g_loss, 'generator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1, BETA2), g_loss, 'generator/')
 
     scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}

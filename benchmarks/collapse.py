@@ -28,8 +28,8 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 COMMON = {  # flags of every run on a data set; a row's own come after them and win
-    'plane': '--steps 4000 --batch-size 100 --z-dim 2 --d-learning-rate 1e-3 --g-learning-rate 1e-3 --beta1 0.5 '
-             '--weight-average 0 --eval-every 4000',
+    'plane': '--steps 8000 --batch-size 100 --z-dim 2 --d-learning-rate 3e-4 --g-learning-rate 3e-4 --beta1 0.5 '
+             '--decay --weight-average 0 --eval-every 8000',
     'mnist': '--steps 1000 --batch-size 64 --z-dim 100 --d-learning-rate 2e-4 --g-learning-rate 1e-3 --beta1 0.5 '
              '--weight-average 0.99 --eval-every 1000',
     'stacked_mnist': '--steps 1500 --batch-size 64 --z-dim 100 --d-learning-rate 2e-4 --g-learning-rate 1e-3 --beta1 0.5 '
@@ -47,10 +47,10 @@ REMEDIES = {
     'historical averaging': Row('improved_gan.py', '--no-minibatch --historical-averaging 0.1 --real-label 1'),
     'label smoothing': Row('improved_gan.py', '--no-minibatch --real-label 0.9'),
     'spectral normalisation, hinge': Row('sn_gan.py'),
-    'two time scales: G at a fifth of the rate': Row('toy.py', '', '--g-learning-rate 2e-4'),
-    'R1, high rates that fall, averaged weights': Row(
-        'objectives.py', '--penalty r1 --weight 0.02 --decay --weight-average 0.999',
-        '--g-learning-rate 1e-2 --d-learning-rate 3e-3'),
+    'two time scales: D at five times the rate': Row('toy.py', '', '--d-learning-rate 1.5e-3'),
+    'R1, high rates that fall, averaged weights, 30,000 steps': Row(
+        'objectives.py', '--penalty r1 --weight 0.1 --weight-average 0.999',
+        '--g-learning-rate 5e-3 --d-learning-rate 5e-3 --steps 30000 --eval-every 30000'),
 }
 PENALTIES = {f'{name}, weight {weight}': Row('objectives.py', f'--objective non-saturating --penalty {name} --weight {weight}')
              for name, weight in [('gradient-penalty', '1'), ('dragan', '1'), ('r1', '0.1'), ('instance-noise', '1')]}

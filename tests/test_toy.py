@@ -149,7 +149,7 @@ class Setting:
         d_loss, _ = unrolled_gan.losses(discriminator(x), discriminator(fake))
         optimizer = tf.train.AdamOptimizer(unrolled_gan.D_LEARNING_RATE, unrolled_gan.BETA1, unrolled_gan.BETA2)
         self.step = ops.minimize(optimizer, d_loss, 'discriminator/')
-        self.ahead = unrolled_gan.unrolled(discriminator, x, fake, optimizer, updates)
+        self.ahead = unrolled_gan.unrolled(discriminator, x, fake, optimizer, unrolled_gan.D_LEARNING_RATE, updates)
         with ops.substituted(self.ahead):
             _, self.g_loss = unrolled_gan.losses(discriminator(x), discriminator(fake))
         self.slope, = tf.gradients(self.g_loss, self.number)
