@@ -7,8 +7,6 @@ Networks for Beginners"; the smoothed labels are from Salimans et al. 2016, arXi
 
     python balanced_gan.py --dataset mnist
 """
-import math
-
 import data
 import files
 import ops
@@ -54,12 +52,11 @@ def generator(z, training):
 def discriminator(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x)."""
     with ops.network('discriminator'):
-        h = (x + 1) / 2                                                   # from 0: the black around a digit says nothing
-        h = tf.nn.relu(ops.conv(h, 32, 'conv1', size=5, stride=1))
+        h = tf.nn.relu(ops.conv((x + 1) / 2, 32, 'conv1', size=5, stride=1))      # from 0: black says nothing
         h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 14, 14, 32]
         h = tf.nn.relu(ops.conv(h, 64, 'conv2', size=5, stride=1))
         h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 7, 7, 64]
-        h = tf.nn.relu(ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), 1024, 'dense1'))
+        h = tf.nn.relu(ops.dense(tf.reshape(h, [-1, (IMAGE_SIZE // 4) ** 2 * 64]), 1024, 'dense1'))
         return ops.dense(h, 1, 'dense2')
 
 
