@@ -229,7 +229,7 @@ OTHERS = ('none', 'clip', 'instance-noise')  # that are no term of d_loss: see m
 
 def instance_noise(x, share):
     """x and noise of standard deviation NOISE share. Sonderby et al. 2016, arXiv:1610.04490, section 3.2."""
-    return x + NOISE * share * ops.noise(tf.shape(x), 'instance')
+    return x + NOISE * share * ops.noise(x.shape, 'instance')
 
 
 def main():

@@ -245,26 +245,29 @@ def _sizes():
 
 def _sampling(generator, z_dim, weight_average, after, pictures=None, encoder=None, measures=dict):
     """Averaged networks, in the scope 'sampling': (update after `after`, z, images, pictures, [(average, source)], measured)."""
-    def untrainable(getter, *args, **options):
-        return getter(*args, **{**options, 'trainable': False})
+    sources = {variable.op.name: variable for variable in tf.global_variables()}
 
-    with tf.variable_scope('sampling', custom_getter=untrainable):
+    def averaged(getter, name, *args, **options):
+        if not weight_average and name.removeprefix('sampling/') in sources:
+            return sources[name.removeprefix('sampling/')]  # nothing to average: the weights themselves
+        return getter(name, *args, **{**options, 'trainable': False})
+
+    with tf.variable_scope('sampling', custom_getter=averaged):
         z = tf.placeholder(tf.float32, [None, z_dim], 'z')
         images = tf.identity(generator(z, training=False), 'images') if generator else None
         shown = tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'pictures'), pictures()) if pictures else images
         if encoder:
             encoder(tf.reshape(shown, [-1, *shown.shape[-3:]]), training=False)
         measured = measures()
-        sources = {variable.op.name: variable for variable in tf.global_variables()}
-        averages = [(variable, sources[name.removeprefix('sampling/')])
-                    for name, variable in sources.items() if name.startswith('sampling/')]
+        averages = [(variable, sources[variable.op.name.removeprefix('sampling/')]) for variable in tf.global_variables()
+                    if not weight_average or variable.op.name not in sources]
         step = tf.get_variable('step', [], tf.int64, initializer=tf.zeros_initializer())
         with tf.control_dependencies([after]), tf.name_scope('average'):
             t = tf.cast(step.read_value(), tf.float32)
             decay = tf.minimum(weight_average, (1 + t) / (10 + t))
             moves = [tf.raw_ops.ResourceApplyGradientDescent(  # average -= (1 - decay) (average - source)
                 var=average.handle, alpha=1 - decay, delta=average.read_value() - source.read_value())
-                for average, source in averages]
+                for average, source in averages if weight_average]
             with tf.control_dependencies(moves):
                 return step.assign_add(1).op, z, images, shown, averages, measured
 

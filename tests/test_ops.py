@@ -3,6 +3,7 @@ import ops
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow.compat.v1 as tf
 
 
@@ -145,6 +146,7 @@ def test_noise_is_standard_normal_and_new_in_every_call():
         (a, flat, b), (c, _, _) = (session.run([z, u, other]) for _ in range(2))
     assert abs(a.mean()) < 0.02 and a.std() == pytest.approx(1, rel=0.01)
     assert (a ** 4).mean() == pytest.approx(3, rel=0.05)
+    assert scipy.stats.kstest(a.ravel(), 'norm').pvalue > 0.01
     assert flat.min() >= 0 and flat.max() < 1 and flat.mean() == pytest.approx(0.5, rel=0.02)
     for x, y in [(a, b), (a, c)]:
         assert abs(np.corrcoef(x.ravel(), y.ravel())[0, 1]) < 0.02

@@ -342,6 +342,21 @@ def test_the_average_follows_its_formula():
         assert session.run(images, {z: [[2.0]]}) == pytest.approx(2 * expected, rel=1e-5)
 
 
+def test_without_an_average_the_weights_themselves_are_sampled():
+    def generator(z, training):
+        with tf.variable_scope('generator', reuse=tf.AUTO_REUSE):
+            return z * tf.get_variable('w', [], initializer=tf.ones_initializer())
+    with tf.Graph().as_default(), tf.Session() as session:
+        generator(tf.zeros([1, 1]), True)
+        w, = tf.global_variables()
+        follow, z, images, _, averages, _ = run._sampling(generator, 1, 0.0, after=w.assign_add(1.0).op)
+        session.run(tf.global_variables_initializer())
+        for t in range(3):
+            session.run(follow)
+            assert session.run(images, {z: [[2.0]]}) == 2 * (t + 2)
+        assert averages == [(w, w)] and [v.op.name for v in tf.global_variables()] == ['generator/w', 'sampling/step']
+
+
 def test_a_scalar_is_fetched_with_the_last_update_that_draws_its_batches():
     with tf.Graph().as_default():
         images, _ = drive.load('')
