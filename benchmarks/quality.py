@@ -9,9 +9,9 @@ A result that is in the file already, of the same recipe and budget, is not meas
 """
 import argparse
 import json
+import math
 import pathlib
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -48,44 +48,60 @@ def real(dataset):
 
 
 def measure(recipe, dataset, seed, budget, steps=None):
-    """[(step, seconds from the start, Frechet distance), …] of a run that is stopped after `budget` seconds or at `steps`."""
+    """A run that is stopped after `budget` seconds or at `steps`, seconds counted from its start.
+
+    Returns points [(step, seconds, Frechet distance), …] and memory [(seconds, MB resident), …].
+    """
     command, every = RECIPES[recipe]
-    with tempfile.TemporaryDirectory() as folder:
+    memory = []
+    with tempfile.TemporaryDirectory() as folder, open(f'{folder}/log', 'w+') as log:
         flags = [*command.split(), '--dataset', dataset, '--seed', str(seed), '--eval-every', str(every), '--eval-count',
                  str(COUNT), '--run-dir', folder + '/run', '--steps', str(steps or 10 ** 9), '--checkpoint-every', '0']
         start = time.time()
-        process = subprocess.Popen([sys.executable, *flags], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            process.communicate(timeout=budget)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGTERM)
-            process.communicate()
-        return [(event.step, event.wall_time - start, value.simple_value)
-                for path in pathlib.Path(folder).glob('run/events*') for event in tf.train.summary_iterator(str(path))
-                for value in event.summary.value if value.tag.endswith(f'frechet_{COUNT}')]
+        process = subprocess.Popen([sys.executable, *flags], cwd=ROOT, stdout=log, stderr=log)
+        while process.poll() is None and time.time() < start + budget:
+            status = pathlib.Path(f'/proc/{process.pid}/status').read_text()
+            memory += [(time.time() - start, int(line.split()[1]) // 1024) for line in status.splitlines() if 'VmRSS' in line]
+            time.sleep(2)
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        points = [(event.step, event.wall_time - start, value.simple_value)
+                  for path in pathlib.Path(folder).glob('run/events*') for event in tf.train.summary_iterator(str(path))
+                  for value in event.summary.value if value.tag.endswith(f'frechet_{COUNT}')]
+        if not points:
+            log.seek(0)
+            print(log.read()[-500:])
+        return points, memory
 
 
-def first(points, distance):
-    return next((seconds for _, seconds, found in points if found <= distance), None)
+def steady(run):
+    """'a, b' steps a second between measurements of the first minute and of the last, then MB resident at both ends."""
+    points, memory = run['points'], run['memory']
+    minutes = [[p for p in points if p[1] <= points[0][1] + 60], [p for p in points if p[1] >= points[-1][1] - 60]]
+    if min(len(minute) for minute in minutes) < 2:
+        return ' | '
+    rates = [(minute[-1][0] - minute[0][0]) / (minute[-1][1] - minute[0][1]) for minute in minutes]
+    sizes = [min(memory, key=lambda pair: abs(pair[0] - minute[-1][1]))[1] for minute in minutes]
+    return f'{rates[0]:.3g}, {rates[1]:.3g} | {sizes[0]}, {sizes[1]}'
 
 
 def table(results):
-    """Markdown: median and worst over the seeds; a run that does not get there counts as never."""
-    lines = ['| recipe | data | seeds | 10x real: median, worst | 5x real | 2x real | lowest distance |',
-             '|---|---|---|---|---|---|---|']
+    """Markdown; of several seeds the fastest is first, the slowest last: the median is in the middle."""
+    lines = [f'| recipe | data | seeds | {" | ".join(f"{n}x real, s" for n in MULTIPLES)} | lowest distance '
+             '| steps/s, first and last minute | resident MB |', '|---' * (6 + len(MULTIPLES)) + '|']
     groups = {}
     for result in results.values():
-        groups.setdefault((result['recipe'], result['dataset'], result['budget']), []).append(result)
-    for (recipe, dataset, budget), runs in groups.items():
+        groups.setdefault((result['recipe'], result['dataset']), []).append(result)
+    for (recipe, dataset), runs in groups.items():
         cells = []
         for multiple in MULTIPLES:
-            found = [first(run['points'], multiple * run['real']) for run in runs]
-            middle = statistics.median_low(sorted(s if s is not None else float('inf') for s in found))
-            worst = None if None in found else max(found)
-            cells.append(', '.join(f'{s:.0f} s' if s not in (None, float('inf')) else f'not within {budget:g} s'
-                                   for s in ((middle, worst) if len(runs) > 1 else (middle,))))
-        low = ', '.join(f'{min((p[2] for p in run["points"]), default=float("nan")):.3f}' for run in runs)
-        lines.append(f'| {recipe} | {dataset} | {len(runs)} | {" | ".join(cells)} | {low} (real {runs[0]["real"]:.3f}) |')
+            times = [next((seconds for _, seconds, distance in run['points'] if distance <= multiple * run['real']), math.inf)
+                     for run in runs]
+            cells.append(', '.join(f'{time:.0f}' if time < math.inf else f'not in {run["budget"]:g}'
+                                   for time, run in sorted(zip(times, runs, strict=True), key=lambda pair: pair[0])))
+        lowest = ', '.join(f'{min((point[2] for point in run["points"]), default=math.nan):.3f}' for run in runs)
+        lines.append(f'| {recipe} | {dataset} | {len(runs)} | {" | ".join(cells)} | {lowest} (real {runs[0]["real"]:.3f}) '
+                     f'| {steady(runs[0])} |')
     return '\n'.join(lines)
 
 
@@ -105,9 +121,9 @@ def main():
             for seed in options.seeds:
                 key = f'{RECIPES[recipe]} {dataset} {seed} {options.budget:g} {options.steps}'
                 if key not in results:
-                    points = measure(recipe, dataset, seed, options.budget, options.steps)
+                    points, memory = measure(recipe, dataset, seed, options.budget, options.steps)
                     results[key] = {'recipe': recipe, 'dataset': dataset, 'seed': seed, 'budget': options.budget,
-                                    'real': distance, 'points': points}
+                                    'real': distance, 'points': points, 'memory': memory}
                     options.path.write_text(json.dumps(results, indent=1) + '\n')
                     print(recipe, dataset, seed, [f'{n}: {s:.0f} s {d:.3f}' for n, s, d in points][::4], flush=True)
     print(table(results))
