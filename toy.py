@@ -4,8 +4,8 @@
 A generator that makes one sample well over and over fools a discriminator that judges samples one by one. If D judges
 PACKING samples at once, too little variety gives them away.
 
-    python toy.py --dataset grid
-    python toy.py --dataset grid --packing 4
+    python toy.py
+    python toy.py --packing 2
 """
 import ops
 import run
@@ -13,15 +13,15 @@ import testbed
 
 import tensorflow.compat.v1 as tf
 
-DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
+DATASET = 'grid'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
 PACKING = 1              # samples that D sees at once; 1 is the plain GAN
 STEPS = 8000             # one step is an update of D, then one of G
 BATCH_SIZE = 100         # packs in an update; PacGAN's
 Z_DIM = 2                # length of the latent vector z; PacGAN's
-D_LEARNING_RATE = 1e-3   # for Adam
-G_LEARNING_RATE = 1e-3   # the same
-DECAY = False            # whether the rates fall to 0, along a line to the last step
-BETA1 = 0.8              # Adam's momentum; PacGAN's
+D_LEARNING_RATE = 3e-4   # for Adam
+G_LEARNING_RATE = 3e-4   # the same
+DECAY = True             # whether the rates fall to 0, along a line to the last step
+BETA1 = 0.5              # Adam's momentum
 WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
 OTHERS = 8               # packs over which a packed D is averaged to be drawn
 SEED = 0                 # start of all randomness

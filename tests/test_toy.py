@@ -20,7 +20,7 @@ import tensorflow.compat.v1 as tf
 from test_run import assert_same_run, weights
 
 ROOT = pathlib.Path(__file__).parent.parent
-SMALL = '--steps 12 --batch-size 10 --log-every 1 --sample-every 6 --eval-every 6 --checkpoint-every 6'.split()
+SMALL = '--steps 12 --batch-size 10 --log-every 1 --sample-every 6 --eval-every 6 --checkpoint-every 6 --no-decay'.split()
 
 
 def evaluate(build):
@@ -210,7 +210,7 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(tmp_path, script, flags):
 
 
 def test_without_updates_ahead_it_is_the_plain_gan(tmp_path):
-    shared = ['--g-learning-rate', '1e-3', '--d-learning-rate', '1e-3', '--beta1', '0.5']
+    shared = ['--dataset', 'ring', '--g-learning-rate', '1e-3', '--d-learning-rate', '1e-3', '--beta1', '0.5']
     start('toy', tmp_path / 'plain', *shared)
     start('unrolled_gan', tmp_path / 'unrolled', *shared, '--unroll', '0')
     ours, theirs = weights(tmp_path / 'plain'), weights(tmp_path / 'unrolled')
