@@ -7,7 +7,6 @@ Each recipe is its script with flags, run as a program of its own until the budg
 5,000 samples; real pictures' is that of 5,000 test pictures. The clock is the user's: start, drawing and measuring included.
 A result that is in the file already, of the same recipe and budget, is not measured again.
 """
-import argparse
 import json
 import math
 import pathlib
@@ -20,6 +19,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import data
+import flags
 import metrics
 
 import tensorflow.compat.v1 as tf
@@ -55,10 +55,10 @@ def measure(recipe, dataset, seed, budget, steps=None):
     command, every = RECIPES[recipe]
     memory = []
     with tempfile.TemporaryDirectory() as folder, open(f'{folder}/log', 'w+') as log:
-        flags = [*command.split(), '--dataset', dataset, '--seed', str(seed), '--eval-every', str(every), '--eval-count',
+        arguments = [*command.split(), '--dataset', dataset, '--seed', str(seed), '--eval-every', str(every), '--eval-count',
                  str(COUNT), '--run-dir', folder + '/run', '--steps', str(steps or 10 ** 9), '--checkpoint-every', '0']
         start = time.time()
-        process = subprocess.Popen([sys.executable, *flags], cwd=ROOT, stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=log, stderr=log)
         while process.poll() is None and time.time() < start + budget:
             status = pathlib.Path(f'/proc/{process.pid}/status').read_text()
             memory += [(time.time() - start, int(line.split()[1]) // 1024) for line in status.splitlines() if 'VmRSS' in line]
@@ -106,7 +106,7 @@ def table(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = flags.Parser(__doc__)
     parser.add_argument('path', type=pathlib.Path, help='JSON file of the results')
     parser.add_argument('--only', nargs='+', choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument('--dataset', nargs='+', choices=['mnist', 'fashion_mnist'], default=['mnist'])
