@@ -2,8 +2,8 @@
 
 The type is that of the value, the help text is the comment on the line, and a comment that begins with quoted words
 ("'auto', 'float32' or 'mixed': …") lists the only values allowed. True and False make --flag and --no-flag; a tuple
-takes several values. A whole number may be 0 where the comment says what that does, where it is 0 by default, and in the
-constants named …_EVERY, where it means never.
+takes several values. A whole number may be 0 where the comment says what that does, in SEED, and in the constants named
+…_EVERY, where it means never. What a flag may not be, the constant in the file may not be either.
 """
 import argparse
 import ast
@@ -34,7 +34,8 @@ def parse(modules, arguments=None):
     """Sets the constants of `modules` (their namespaces; the first one is the script) from the command line.
 
     A constant that two modules have is one flag, the script's, and sets both. Returns the names of those that were given.
-    Exit status 2 and a line that says why for what is unknown, not of the constant's type, negative or not finite.
+    Exit status 2 and a line that says why for what is unknown, not of the constant's type, negative or not finite; for a
+    constant that somebody has edited too.
     """
     parser = Parser(modules[0]['__doc__'], prog=pathlib.Path(modules[0]['__file__']).name)
     known = {}
@@ -45,6 +46,7 @@ def parse(modules, arguments=None):
             known[name] = module[name]
             _add(group, name, module[name], comments[name])
     given = vars(parser.parse_args(arguments))
+    parser.parse_args([word for name, value in known.items() if name not in given for word in _as_flag(name, value)])
     for name, value in {**known, **given}.items():
         for module in modules:
             if name in module:
@@ -52,15 +54,26 @@ def parse(modules, arguments=None):
     return set(given)
 
 
+def _as_flag(name, value):
+    """What somebody would type to set a constant to its value, as a list of arguments."""
+    if isinstance(value, bool):
+        return []
+    return [_flag(name), *map(str, value)] if isinstance(value, tuple) else [f'{_flag(name)}={value}']
+
+
+def _flag(name):
+    return '--' + name.lower().replace('_', '-')
+
+
 def _add(group, name, value, comment):
-    flag = '--' + name.lower().replace('_', '-')
+    flag = _flag(name)
     text = comment.replace('%', '%%') + f' [{value}]'
     if isinstance(value, bool):
         group.add_argument(flag, dest=name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, help=text)
         return
     several = isinstance(value, tuple)
     kind = type(value[0] if several else value)
-    zero = not value or name.endswith('_EVERY') or re.search(r'\b0\b', comment)
+    zero = name == 'SEED' or name.endswith('_EVERY') or re.search(r'(?<![\d.])0(?![\d.])', comment)
     convert = {int: functools.partial(_whole, name, 0 if zero else 1), float: _real, str: str}[kind]
     listed = re.match(r"'[^']*'((, | or )'[^']*')+", comment)
     group.add_argument(flag, dest=name, default=argparse.SUPPRESS, type=convert, help=text,
@@ -99,4 +112,4 @@ def _comments(path):
                if token.type == tokenize.COMMENT}
     return {node.targets[0].id: at_line.get(node.lineno, '') for node in ast.parse(source).body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
-            and isinstance(node.value, (ast.Constant, ast.Tuple))}
+            and isinstance(node.value, ast.Constant | ast.Tuple | ast.UnaryOp)}
