@@ -86,5 +86,5 @@ def test_help_shows_the_comments(tmp_path, capsys):
         flags.parse(modules(tmp_path), ['--help'])
     text = capsys.readouterr().out
     assert caught.value.code == 0
-    for comment in ('how long, 0.5 hours [3000]', "Adam's [0.0002]", '100 % shared [5]', '--resize, --no-resize', 'of every script'):
+    for comment in ('0.5 hours [3000]', "Adam's [0.0002]", '100 % shared [5]', '--resize, --no-resize', 'of every script'):
         assert comment in text
