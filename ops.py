@@ -9,9 +9,9 @@ import functools
 import math
 import zlib
 
-import tensorflow.compat.v1 as tf
+import convolutions
 
-BFLOAT16 = False  # whether the graph is going to be rewritten to bfloat16 on a CPU: another gradient is faster there
+import tensorflow.compat.v1 as tf
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def dense(x, units, name, bias=True):
 def conv(x, filters, name, size=4, stride=2, padding='SAME', bias=True):
     """x [B, h, w, c] -> [B, h', w', filters], h' = ceil(h / stride) for SAME, ceil((h - size + 1) / stride) for VALID."""
     with tf.variable_scope(name):
-        x = _convolved(x, weights([size, size, x.shape[3], filters]), stride, padding)
+        x = convolutions.conv(x, weights([size, size, x.shape[3], filters]), stride, padding)
         return _add_bias(x) if bias else x
 
 
@@ -86,7 +86,7 @@ def conv_transpose(x, filters, name, size=4, stride=2, padding='SAME', bias=True
         kernel = tf.transpose(weights([size, size, x.shape[3], filters]), [0, 1, 3, 2])  # outputs before inputs
         extra = max(size - stride, 0) if padding == 'VALID' else 0
         shape = [x.shape[0] or tf.shape(x)[0], x.shape[1] * stride + extra, x.shape[2] * stride + extra, filters]
-        y = _transposed(x, kernel, shape, stride, padding)
+        y = convolutions.conv_transpose(x, kernel, shape, stride, padding)
         return _add_bias(y) if bias else y
 
 
@@ -258,61 +258,3 @@ def _draw(name):
     # Not get_variable: a network that draws and is applied twice has two counters and two streams.
     draws = tf.Variable(0, trainable=False, name=f'{name}_draws', dtype=tf.int64)
     return tf.stack([tf.constant(_key(draws.op.name), tf.int64), draws.assign_add(1)])
-
-
-def _convolved(x, kernel, stride, padding):
-    """x [B, h, w, c], kernel [size, size, c, filters] -> [B, h', w', filters]; its gradients take the faster ways below."""
-    shape = [x.shape[0] or tf.shape(x)[0], *x.shape[1:]]
-
-    @tf.custom_gradient
-    def convolved(x, kernel):
-        def gradients(dy):
-            return _transposed(dy, kernel, shape, stride, padding), _kernel_gradient(x, dy, kernel.shape[0], stride, padding)
-
-        return tf.nn.conv2d(x, kernel, stride, padding), gradients
-
-    return convolved(x, kernel)
-
-
-def _transposed(x, kernel, shape, stride, padding):
-    """x [B, h, w, c], kernel [size, size, filters, c] -> `shape` [B, h', w', filters]: the gradient of `_convolved` by its x.
-
-    oneDNN is slow where filters are few. There each square of stride x stride pixels is the channels of one pixel of an
-    ordinary convolution (Shi et al. 2016, arXiv:1609.05158), whose kernel is 2x2 if size = 2 stride.
-    """
-    size, _, filters, c = kernel.shape
-    doubled = size == 2 * stride and padding == 'SAME' and shape[1:3] == [x.shape[1] * stride, x.shape[2] * stride]
-
-    @tf.custom_gradient
-    def transposed(x, kernel):
-        def gradients(dy):
-            return _convolved(dy, kernel, stride, padding), _kernel_gradient(dy, x, size, stride, padding)
-
-        if not doubled or filters * stride ** 2 > 16:
-            return tf.nn.conv2d_transpose(x, kernel, shape, stride, padding), gradients
-        small = tf.reverse(tf.reshape(kernel, [2, stride, 2, stride, filters, c]), [0, 2])
-        small = tf.reshape(tf.transpose(small, [0, 2, 5, 1, 3, 4]), [2, 2, c, stride ** 2 * filters])
-        y = tf.nn.conv2d(x, small, 1, [[0, 0], [1, 1], [1, 1], [0, 0]])              # [B, h + 1, w + 1, stride^2 filters]
-        start = stride // 2
-        return tf.nn.depth_to_space(y, stride)[:, start:start + shape[1], start:start + shape[2]], gradients
-
-    return transposed(x, kernel)
-
-
-def _kernel_gradient(x, dy, size, stride, padding):
-    """The gradient of `_convolved` by its kernel [size, size, c, filters], from x [B, h, w, c] and dy [B, h', w', filters].
-
-    It is a convolution itself, of x with the kernel dy, taps `stride` apart, in which examples are the channels: in 16 bits
-    and up to 16 x 16 pixels that is two to four times as fast as oneDNN's own way.
-    """
-    (_, h, w, c), (batch, rows, columns, _) = x.shape, dy.shape
-    if not BFLOAT16 or batch is None or h > 16 or w > 16 or c < 16:
-        return tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=[size, size, c, dy.shape[3]], out_backprop=dy,
-                                               strides=[1, stride, stride, 1], padding=padding)
-    margins = [[0, 0]]
-    for length, places in (h, rows), (w, columns):
-        margin = max((places - 1) * stride + size - length, 0) if padding == 'SAME' else 0
-        margins.append([margin // 2, margin - margin // 2])
-    y = tf.nn.conv2d(tf.transpose(x, [3, 1, 2, 0]), tf.transpose(dy, [1, 2, 0, 3]), 1, [*margins, [0, 0]],
-                     dilations=stride)                                                # [c, size, size, filters]
-    return tf.transpose(y[:, :size, :size], [1, 2, 0, 3])

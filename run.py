@@ -10,11 +10,11 @@ import signal
 import sys
 import time
 
+import convolutions
 import data
 import files
 import flags
 import metrics
-import ops
 import runfolder
 import viz
 from sample import latents
@@ -41,7 +41,7 @@ def main(script):
         if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()]):
             raise files.UserError('--steps and --epochs both say how long to train: give one of them')
         data.DATA_DIR = DATA_DIR
-        ops.BFLOAT16 = _precision(PRECISION) == 'mixed' and not tf.config.list_physical_devices('GPU')
+        convolutions.BFLOAT16 = _precision(PRECISION) == 'mixed' and not tf.config.list_physical_devices('GPU')
         with tf.Graph().as_default():
             script['main']()
 

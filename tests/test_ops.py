@@ -1,4 +1,5 @@
 """Layers against NumPy, noise against its moments and its counters, one optimizer step against the other network."""
+import convolutions
 import ops
 
 import numpy as np
@@ -262,7 +263,7 @@ def test_singular_vectors_turn_with_their_own_network_alone():
     (12, 16, 1, 6, 3, 'SAME'), (14, 16, 1, 4, 2, 'SAME'), (13, 16, 3, 5, 2, 'VALID')])
 def test_convolutions_and_their_gradients_are_tensorflows(monkeypatch, bfloat16, h, channels, filters, size, stride, padding):
     """The faster ways against tf.nn's own: results, first and second derivatives."""
-    monkeypatch.setattr(ops, 'BFLOAT16', bfloat16)
+    monkeypatch.setattr(convolutions, 'BFLOAT16', bfloat16)
     random = np.random.default_rng(0)
     with tf.Graph().as_default(), tf.Session() as session:
         x = tf.constant(random.normal(size=[5, h, h, channels]), tf.float32)
