@@ -28,6 +28,7 @@ NEIGHBOURS = 5      # k of precision, recall, density, coverage
 COPY = 1 / 3        # a sample this much closer to one training picture than to all others is a copy of it
 PAIRS = 64          # pairs of sample and nearest training picture in nearest.png
 COUNT = {'stacked_mnist': 26000}  # samples to measure, as in published tables; 10,000 of the other sets
+PAIRED = 10000      # samples that are compared in all pairs, at most: for all but the Frechet distance and the classes
 BLOCK = 250         # rows of a distance matrix held at once
 SEARCHED = 2**27    # bytes of training pictures among which the nearest are looked for: 10,922 of 64x64x3, all of MNIST's
 LEAST = 65          # pictures that a covariance of 64 features takes
@@ -233,7 +234,8 @@ def measure(images, dataset, count=10000, pairs=None):
     """Measures `count` of the images, uint8 [N, H, W, C], against the training set, and the test set in the same way.
 
     The reference of both rows is `count` training pictures; the model's row takes `count` of the images, the real row
-    `count` of the test pictures (each as `draw` draws them). Only `nearest_ratio` and `copied` look at the whole
+    `count` of the test pictures (each as `draw` draws them). The numbers that compare all pairs, which are the kernel distance,
+    precision, recall, density and coverage, take the first PAIRED of them. Only `nearest_ratio` and `copied` look at the whole
     training set, or at as much of it as `nearest` says. A folder has no classes: the numbers that need them are left out.
     Pictures of MNIST and Fashion-MNIST that are larger or have three channels are brought down to the size of their
     classifiers (`evaluator.fitted`), and the real ones made as large before, so that both rows go the same way.
@@ -241,7 +243,7 @@ def measure(images, dataset, count=10000, pairs=None):
     from those of the training set; copies are not looked for, because three copied digits are a new picture.
 
     Returns a dict ready for JSON: dataset, evaluator (its name and version), count, features (their number),
-    neighbours, model and real {name: number, class_shares: list}, ratio {name: model / real, None where real <= 0}.
+    paired, neighbours, model and real {name: number, class_shares: list}, ratio {name: model / real, None where real <= 0}.
     `pairs`, if given, is where to write a picture: samples, each with its nearest training picture to the right, those
     that look most like copies first.
     Raises UserError for images of the wrong size, or a count that is too small or more than there are.
@@ -263,7 +265,7 @@ def measure(images, dataset, count=10000, pairs=None):
     if pairs and test_distances is not None:
         order = np.argsort(distances[:, 0] / np.maximum(distances[:, 1], 1e-9), kind='stable')[:PAIRS]
         viz.save(pairs, viz.grid(np.stack([images[order], train[where[order]]], 1).reshape(-1, *images.shape[1:]), 16))
-    return {'dataset': dataset, 'evaluator': look.name, 'count': count, 'features': reference.shape[1],
+    return {'dataset': dataset, 'evaluator': look.name, 'count': count, 'paired': min(count, PAIRED), 'features': reference.shape[1],
             'neighbours': NEIGHBOURS, 'model': model, 'real': real,
             'ratio': {name: model[name] / real[name] if real[name] > 0 else None for name in AIM if name in model}}
 
@@ -294,14 +296,15 @@ def _pictures(dataset, split, shape):
 
 def _row(reference, found, expected=None):
     x, p = found
-    row = {'frechet_distance': frechet_distance(reference, x), 'kernel_distance': kernel_distance(reference, x)}
+    row = {'frechet_distance': frechet_distance(reference, x),
+           'kernel_distance': kernel_distance(reference[:PAIRED], x[:PAIRED])}
     if expected is not None:
         shares = class_shares(p)
         row |= {'modes': int((shares > 0).sum()), 'mode_kl': class_kl(shares, expected)}
     elif p is not None:
         shares = class_shares(p)
         row |= {'classifier_score': classifier_score(p), 'class_kl': class_kl(shares), 'class_shares': shares.tolist()}
-    return row | prdc(reference, x)
+    return row | prdc(reference[:PAIRED], x[:PAIRED])
 
 
 # for run.py
@@ -362,7 +365,8 @@ def _default_count(dataset, shape):
 def table(result):
     """A result of `measure` as aligned text: a line for each number, with model, real, their ratio, what to hope for."""
     lines = [f'{result["count"]} samples of each, {result["dataset"]}, {result["evaluator"]}, '
-             f'{result["features"]} features, k = {result["neighbours"]}',
+             f'{result["features"]} features, k = {result["neighbours"]}'
+             + (f', all pairs of {result["paired"]}' if result['paired'] < result['count'] else ''),
              f'{"":18}{"model":>10}{"real":>10}{"ratio":>9}   better']
     for name, ratio in result['ratio'].items():
         lines.append(f'{name:18}{result["model"][name]:10.4g}{result["real"][name]:10.4g}'

@@ -51,6 +51,9 @@ REMEDIES = {
     'R1, high rates that fall, averaged weights, 30,000 steps': Row(
         'objectives.py', '--penalty r1 --weight 0.1 --weight-average 0.999',
         '--g-learning-rate 5e-3 --d-learning-rate 5e-3 --steps 30000 --eval-every 30000'),
+    'minibatch discrimination, averaged weights, 24,000 steps': Row(
+        'improved_gan.py', '--minibatch --kernels 16 --dimensions 4 --real-label 1 --weight-average 0.999',
+        '--g-learning-rate 5e-4 --d-learning-rate 5e-4 --steps 24000 --eval-every 24000'),
 }
 PENALTIES = {f'{name}, weight {weight}': Row('objectives.py', f'--objective non-saturating --penalty {name} --weight {weight}')
              for name, weight in [('gradient-penalty', '1'), ('dragan', '1'), ('r1', '0.1'), ('instance-noise', '1')]}

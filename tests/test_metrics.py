@@ -148,6 +148,18 @@ def test_features_are_bounded_and_leave_the_default_graph_alone(random):
     assert np.allclose(evaluator.features(images[500:], 'mnist')[0], found[500:], atol=1e-5)
 
 
+def test_pairs_are_compared_among_the_first(monkeypatch, random):
+    """The Frechet distance of all samples, and what compares pairs of the first ones only, as the library has it."""
+    monkeypatch.setattr(metrics, 'PAIRED', 60)
+    real, fake = random.normal(size=[150, 3]), random.normal(0.4, size=[150, 3])
+    row = metrics._row(real, (fake, None))
+    expected = {name: float(value) for name, value in prdc.compute_prdc(real[:60], fake[:60], metrics.NEIGHBOURS).items()}
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert row['kernel_distance'] == metrics.kernel_distance(real[:60], fake[:60])
+    assert row['frechet_distance'] == metrics.frechet_distance(real, fake)
+    assert row['frechet_distance'] != metrics.frechet_distance(real[:60], fake[:60])
+
+
 @pytest.mark.parametrize('shape', [[28, 28, 1], [64, 48, 3], [17, 32, 4]])
 def test_random_features_take_any_size(shape, random):
     images = random.integers(0, 256, [80, *shape], np.uint8)
