@@ -265,8 +265,8 @@ def measure(images, dataset, count=10000, pairs=None):
     if pairs and test_distances is not None:
         order = np.argsort(distances[:, 0] / np.maximum(distances[:, 1], 1e-9), kind='stable')[:PAIRS]
         viz.save(pairs, viz.grid(np.stack([images[order], train[where[order]]], 1).reshape(-1, *images.shape[1:]), 16))
-    return {'dataset': dataset, 'evaluator': look.name, 'count': count, 'paired': min(count, PAIRED), 'features': reference.shape[1],
-            'neighbours': NEIGHBOURS, 'model': model, 'real': real,
+    return {'dataset': dataset, 'evaluator': look.name, 'count': count, 'paired': min(count, PAIRED),
+            'features': reference.shape[1], 'neighbours': NEIGHBOURS, 'model': model, 'real': real,
             'ratio': {name: model[name] / real[name] if real[name] > 0 else None for name in AIM if name in model}}
 
 
