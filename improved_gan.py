@@ -14,7 +14,7 @@ import testbed
 
 import tensorflow.compat.v1 as tf
 
-DATASET = 'mnist'            # ring, grid, spirals, mnist, fashion_mnist or stacked_mnist
+DATASET = 'mnist'            # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
 MINIBATCH = True             # minibatch discrimination, section 3.2: D sees all samples of a batch at once
 KERNELS = 32                 # of it: B, the numbers that are added to D's features
 DIMENSIONS = 8               # of it: C, the length of what is compared

@@ -406,7 +406,7 @@ def read_settings(folder):
 def main():
     parser = flags.Parser(__doc__)
     parser.add_argument('path', type=pathlib.Path, help='run folder, or .npz with uint8 images [N, H, W, C]')
-    parser.add_argument('--dataset', help="mnist, fashion or a folder of pictures; the run's own if not given")
+    parser.add_argument('--dataset', help="mnist, fashion, stacked_mnist or a folder of pictures; the run's own if not given")
     parser.add_argument('--count', type=int, help='samples, and real pictures (default 10000; 26000 for stacked_mnist; a tenth '
                                                   'of a folder if that is less)')
     parser.add_argument('--seed', type=int, default=0, help='of the samples drawn from a run (default 0)')
@@ -416,6 +416,10 @@ def main():
     with contextlib.redirect_stdout(sys.stderr):    # what others have to say; the result alone goes to stdout
         if not args.dataset and args.path.is_file():
             raise files.UserError(f'{args.path} does not say which data set it imitates: add --dataset')
+        if args.path.is_dir():
+            read_settings(args.path)
+            import runfolder  # only a run folder needs it
+            runfolder.saved(args.path, 'generator-best' if args.best else 'generator')
         dataset = data.full_name(args.dataset or read_settings(args.path).get('DATASET', 'mnist'))
         folder = args.path if args.path.is_dir() else args.path.parent
         count = args.count

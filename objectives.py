@@ -15,9 +15,9 @@ import testbed
 
 import tensorflow.compat.v1 as tf
 
-OBJECTIVE = 'non-saturating'  # a name in OBJECTIVES
-PENALTY = 'own'          # a name in PENALTIES, or own: what the paper of the objective has
-DATASET = 'ring'         # ring, grid, spirals, mnist, fashion_mnist or stacked_mnist
+OBJECTIVE = 'non-saturating'  # a name in OBJECTIVES; any other word lists them
+PENALTY = 'own'          # a name in PENALTIES, or 'own': that of the objective's paper; any other word lists them
+DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
 WEIGHT = 10.0            # of the penalty: lambda or gamma
 CLIP = 0.1               # of 'clip': the largest weight of the critic
 NOISE = 0.1              # of 'instance-noise': its standard deviation at the start
@@ -52,12 +52,12 @@ def non_saturating(real, fake):
 
 
 def boundary_seeking(real, fake):
-    """G draws samples to where D = 1/2: (log D - log(1 - D))^2 / 2. BS-GAN: Hjelm et al. 2017, arXiv:1702.08431, section 3."""
+    """G draws samples to where D = 1/2: (log D - log(1 - D))^2 / 2. BS-GAN: Hjelm et al. 2017, arXiv:1702.08431."""
     return mean(softplus(-real)) + mean(softplus(fake)), mean(fake ** 2) / 2
 
 
 def relativistic(real, fake):
-    """Is x more real than the others on average? RaGAN: Jolicoeur-Martineau 2018, arXiv:1807.00734, section 4.2."""
+    """Is x more real than the others on average? RaGAN: Jolicoeur-Martineau 2018, arXiv:1807.00734."""
     over, under = real - mean(fake), fake - mean(real)
     return mean(softplus(-over)) + mean(softplus(under)), mean(softplus(over)) + mean(softplus(-under))
 
@@ -168,19 +168,33 @@ def mean_matching(real, fake):
     return -apart, apart
 
 
+def mean_witness(scores, real, fake):
+    """h(x)' v with v the way from E fake to E real, of length 1: [B]."""
+    return tf.linalg.matvec(scores, tf.math.l2_normalize(tf.stop_gradient(mean(real, 0) - mean(fake, 0))))
+
+
+def second_moment(h):
+    """E h h' of [B, K]: [K, K]."""
+    return tf.matmul(h, h, transpose_a=True) / tf.cast(tf.shape(h)[0], tf.float32)
+
+
 def covariance_matching(real, fake):
     """Nuclear norm of E r r' - E f f': their IPM of covariances, eq. 7, with its best U and V in closed form (K of K)."""
-    def second(h):
-        return tf.matmul(h, h, transpose_a=True) / tf.cast(tf.shape(h)[0], tf.float32)
-    apart = tf.reduce_sum(tf.abs(tf.linalg.eigvalsh(second(real) - second(fake))))
+    apart = tf.reduce_sum(tf.abs(tf.linalg.eigvalsh(second_moment(real) - second_moment(fake))))
     return -apart, apart
+
+
+def covariance_witness(scores, real, fake):
+    """h(x)' U V' h(x), that is the squares of h(x) along the eigenvectors, with the signs of the eigenvalues: [B]."""
+    values, vectors = tf.linalg.eigh(tf.stop_gradient(second_moment(real) - second_moment(fake)))
+    return tf.linalg.matvec(tf.matmul(scores, vectors) ** 2, tf.sign(values))
 
 
 class Objective(typing.NamedTuple):
     losses: typing.Callable    # real [B, K], fake [B, K] -> (d_loss, g_loss)
     outputs: int = 1           # K
     penalty: str = 'none'      # what its paper keeps the critic in bounds with
-    witness: typing.Callable = lambda scores, real, fake: tf.reduce_sum(scores, 1)  # what a penalty is put on: [B]
+    witness: typing.Callable = lambda scores, real, fake: scores[:, 0]  # what a penalty is put on: [B]
     margin: bool = False       # takes the distance between the samples as a third argument
 
 
@@ -194,7 +208,8 @@ OBJECTIVES = {
     'hellinger': Objective(hellinger), 'jensen-shannon': Objective(jensen_shannon),
     'cramer': Objective(cramer, 16, 'gradient-penalty', cramer_witness),
     'mmd': Objective(mmd, 16, 'gradient-penalty', mmd_witness),
-    'mean-matching': Objective(mean_matching, 16, 'clip'), 'covariance-matching': Objective(covariance_matching, 16, 'clip'),
+    'mean-matching': Objective(mean_matching, 16, 'clip', mean_witness),
+    'covariance-matching': Objective(covariance_matching, 16, 'clip', covariance_witness),
 }
 
 
@@ -213,7 +228,7 @@ def gradient_penalty(f, x, fake):
 
 
 def dragan(f, x, fake):
-    """(|grad f| - 1)^2 around real samples, noise of half their spread. Kodali et al. 2017, arXiv:1705.07215, section 2.4."""
+    """(|grad f| - 1)^2 around real samples. Kodali et al. 2017, arXiv:1705.07215; noise as in the authors' code."""
     spread = tf.sqrt(mean((x - mean(x)) ** 2)) / 2
     return mean((tf.sqrt(squared_slope(f, x + spread * ops.uniform(x.shape, 'around')) + 1e-12) - 1) ** 2)
 
@@ -223,8 +238,8 @@ def r1(f, x, fake):
     return mean(squared_slope(f, x)) / 2
 
 
-PENALTIES = {'gradient-penalty': gradient_penalty, 'dragan': dragan, 'r1': r1}
-OTHERS = ('none', 'clip', 'instance-noise')  # that are no term of d_loss: see main
+PENALTIES = {'none': None, 'gradient-penalty': gradient_penalty, 'dragan': dragan, 'r1': r1,
+             'clip': None, 'instance-noise': None}  # None: no term of d_loss, see main
 
 
 def instance_noise(x, share):
@@ -233,7 +248,7 @@ def instance_noise(x, share):
 
 
 def main():
-    for name, known in (OBJECTIVE, [*OBJECTIVES]), (PENALTY, ['own', *PENALTIES, *OTHERS]):
+    for name, known in (OBJECTIVE, [*OBJECTIVES]), (PENALTY, ['own', *PENALTIES]):
         if name not in known:
             raise files.UserError(f'there is no {name!r}: the names are {", ".join(known)}')
     objective = OBJECTIVES[OBJECTIVE]
@@ -254,13 +269,18 @@ def main():
         with tf.variable_scope('noise'):
             x, fake = instance_noise(x, share), instance_noise(fake, share)
     real_scores, fake_scores = critic(x), critic(fake)
+    weights = tf.trainable_variables('discriminator/')
+
+    def witness(scores):
+        return objective.witness(scores, real_scores, fake_scores)
 
     with tf.name_scope('losses'):
-        apart = [mean(tf.abs(x - fake), list(range(1, x.shape.ndims)))[:, None]] * objective.margin
+        apart = [mean(tf.abs(x - fake), list(range(1, x.shape.ndims)))[:, None]] if objective.margin else []
         d_loss, g_loss = objective.losses(real_scores, fake_scores, *apart)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'real_score': mean(real_scores), 'fake_score': mean(fake_scores)}
-        if penalty in PENALTIES:
-            scalars['penalty'] = PENALTIES[penalty](lambda x: objective.witness(critic(x), real_scores, fake_scores), x, fake)
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
+                   'real_score': mean(witness(real_scores)), 'fake_score': mean(witness(fake_scores))}
+        if PENALTIES[penalty]:
+            scalars['penalty'] = PENALTIES[penalty](lambda x: witness(critic(x)), x, fake)
             d_loss += WEIGHT * scalars['penalty']
 
     with tf.variable_scope('optimizers'):
@@ -269,7 +289,7 @@ def main():
         if penalty == 'clip':  # Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1
             with tf.control_dependencies([d_step]):
                 d_step = tf.group(*(v.assign(tf.clip_by_value(v.read_value(), -CLIP, CLIP), read_value=False)
-                                    for v in tf.trainable_variables('discriminator/')))
+                                    for v in weights))
 
     testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, score=critic if objective.outputs == 1 else None)
 

@@ -157,7 +157,7 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5):
 
 
 def minibatch_discrimination(x, kernels, dimensions, name):
-    """x [B, n] -> [B, n + kernels]: x, and how close each sample is to the others (Salimans et al. 2016, arXiv:1606.03498, 2.3).
+    """x [B, n] -> [B, n + kernels]: x, and how close each sample is to the others (Salimans et al. 2016, arXiv:1606.03498, 3.2).
 
     M = x T [B, kernels, dimensions]; what is added is o_i = sum over j of exp(-|M_i - M_j|_1), j = i included.
     """

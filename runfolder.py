@@ -86,14 +86,21 @@ def export(folder, network, takes, shape, gives, values):
             tf.saved_model.simple_save(session, str(temporary), {takes: x}, {gives: y})
 
 
+def saved(folder, name):
+    """Path of the network `name` that the run in `folder` has saved; files.UserError if there is none."""
+    model = pathlib.Path(folder) / name
+    if not model.is_dir():
+        raise files.UserError(f'{folder} holds no {name}: give the folder of a run that has come to save one (on points of the '
+                              'plane none does: their measures are in metrics.json)')
+    return model
+
+
 def network(folder, name):
     """The network `name` that the run in `folder` has saved: (function from array [N, ...] to array [N, ...], input shape).
 
     Raises files.UserError if there is none.
     """
-    model = pathlib.Path(folder) / name
-    if not model.is_dir():
-        raise files.UserError(f'{folder} holds no {name}: give the folder of a run that has come to save one')
+    model = saved(folder, name)
     session = tf.Session(graph=tf.Graph())
     try:
         signature = tf.saved_model.load(session, ['serve'], str(model)).signature_def['serving_default']

@@ -3,7 +3,8 @@ arXiv:1802.05957.
 
 A discriminator that may be arbitrarily steep leaves the generator without a gradient, or sends it away. A layer stretches no
 difference by more than the largest singular value of its matrix W, so W / sigma(W) in every layer keeps the slope of the
-whole at 1 or less: no penalty, no second gradient, one product with a vector per layer and update.
+whole at 1 or less: no penalty, no second gradient, one product with a vector per layer and update. (The matrix of a convolution
+is that of its kernel; where windows of 4x4 overlap, the layer may stretch up to twice as much.)
 
     python sn_gan.py --dataset mnist
 """
@@ -13,7 +14,7 @@ import testbed
 
 import tensorflow.compat.v1 as tf
 
-DATASET = 'mnist'        # ring, grid, spirals, mnist, fashion_mnist or stacked_mnist
+DATASET = 'mnist'        # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
 SPECTRAL_NORM = True     # False leaves the weights as they are
 STEPS = 8000             # one step is D_STEPS updates of D, then one of G
 D_STEPS = 1              # the paper has 1 and 5

@@ -201,13 +201,27 @@ def test_minibatch_discrimination_by_definition():
     np.testing.assert_allclose(y, np.concatenate([x, close], 1), rtol=1e-4)
 
 
+def test_minibatch_discrimination_pushes_two_samples_apart():
+    """Two samples, one kernel of one dimension, weight w: o = 1 + exp(-|w| |a - b|) for both, and by hand its slope."""
+    x = tf.constant([[0.7], [0.2]])
+    y = ops.minibatch_discrimination(x, 1, 1, 'a')
+    w = tf.trainable_variables('a/')[0]
+    closeness, by_x, by_w = [y[:, 1], *tf.gradients(y[0, 1], [x, w])]
+    (closeness, by_x, by_w), v = evaluate([closeness, by_x, by_w])
+    w = v['a/weights'].item()
+    close = np.exp(-abs(w) * 0.5)
+    np.testing.assert_allclose(closeness, [1 + close] * 2, rtol=1e-5)
+    np.testing.assert_allclose(by_x[:, 0], [-abs(w) * close, abs(w) * close], rtol=1e-5)
+    assert by_w.item() == pytest.approx(-np.sign(w) * 0.5 * close, rel=1e-5)
+
+
 def spectral(x, training, name='a'):
     with ops.spectral_norm(training), ops.network(name):
         return ops.dense(tf.reshape(ops.conv(x, 5, 'conv', 3), [x.shape[0], -1]), 4, 'dense')
 
 
 def test_spectral_norm_divides_by_the_largest_singular_value():
-    """One power iteration an update reaches numpy's value; the Lipschitz constant of a layer is then 1."""
+    """One power iteration an update reaches numpy's value; what the matrix of a layer stretches most, it leaves at its length."""
     x = tf.constant(random(2, 6, 6, 2))
     loss = tf.reduce_sum(spectral(x, True) ** 2)
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS, 'a/')

@@ -191,6 +191,24 @@ def test_the_gradient_flows_through_the_updates(monkeypatch):
     assert abs(plain - unrolled) > 0.02 * abs(plain)
 
 
+@pytest.mark.parametrize('script', [toy, unrolled_gan])
+def test_losses_are_those_of_the_paper(script):
+    """Goodfellow et al. 2014, eq. 1 and the end of section 3, and their gradients: sigmoid less the label, over B."""
+    real, fake = np.array([[0.3], [-1.2], [2.0]]), np.array([[-0.4], [0.9], [1.5]])
+
+    def build():
+        r, f = tf.constant(real, tf.float32), tf.constant(fake, tf.float32)
+        d_loss, g_loss = script.losses(r, f)
+        return [d_loss, g_loss, *tf.gradients(d_loss, [r, f]), *tf.gradients(g_loss, f)]
+
+    d_loss, g_loss, by_real, by_fake, g_by_fake = evaluate(build)
+    p, q = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
+    assert d_loss == pytest.approx(-np.log(p).mean() - np.log(1 - q).mean(), rel=1e-5)
+    assert g_loss == pytest.approx(-np.log(q).mean(), rel=1e-5)
+    for found, expected in (by_real, (p - 1) / 3), (by_fake, q / 3), (g_by_fake, (q - 1) / 3):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def start(script, folder, *flags):
     command = [sys.executable, f'{script}.py', '--run-dir', str(folder), *SMALL, *flags]
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300,

@@ -1,0 +1,49 @@
+"""benchmarks/collapse.py: what a cell says, and which runs count as diverged."""
+import re
+import subprocess
+
+from benchmarks import collapse
+
+import pytest
+
+
+def test_a_cell_is_the_mean_and_the_deviation_over_seeds():
+    cells = [{'quality': .5}, {'quality': .7}, {'quality': .6}]
+    assert collapse.shown(cells, 'quality', '.1%') == '60.0% ± 10.0'
+    assert collapse.shown(cells[:1], 'quality', '.1%') == '50.0%'
+    assert collapse.shown([{'modes': 7.0}, {'modes': 8.0}], 'modes', '.1f') == '7.5 ± 0.7'
+    assert collapse.shown([{'modes': 7.0}, {'failed': 'd_loss is nan at step 3'}], 'modes', '.1f') == '7.0 (1 of 2 diverged)'
+    assert collapse.shown([], 'modes', '.1f') == '–'
+
+
+def test_the_table_has_a_row_for_what_was_measured_and_a_column_for_each_measure():
+    row = next(iter(collapse.ROWS))
+    cells = {(row, 'grid', 0): {'modes': 25.0, 'quality': .9, 'reverse_kl': .1},
+             (row, 'mnist', 0): {'frechet_distance': 2.0, 'coverage': .3},
+             (row, 'mnist', 1): {'failed': 'd_loss is nan at step 3'}}
+    head, _, line = collapse.table(cells).splitlines()
+    assert [cell.strip() for cell in head.split('|')[3:-1]] == [
+        'grid: modes of 25', 'grid: high quality', 'grid: reverse KL', 'mnist: Fréchet distance', 'mnist: coverage']
+    assert [cell.strip() for cell in line.split('|')[1:-1]] == [
+        row, '1, 2', '25.0', '90.0%', '0.10', '2.00 (1 of 2 diverged)', '0.30 (1 of 2 diverged)']
+
+
+@pytest.mark.parametrize('status, error, failed', [
+    (2, 'error: d_loss is nan at step 1762; no checkpoint had been written yet', 'd_loss is nan at step 1762'),
+    (2, 'error: weights are no longer finite at step 7; the last good', 'weights are no longer finite at step 7'),
+    (2, 'error: no data', None), (1, 'Traceback: d_loss is nan at step 3', None)])
+def test_only_a_run_that_diverged_is_kept_as_one_that_failed(status, error, failed, monkeypatch):
+    done = subprocess.CompletedProcess([], status, '', error)
+    monkeypatch.setattr(subprocess, 'run', lambda *arguments, **options: done)
+    arguments = collapse.command('plain GAN', 'ring', 0)
+    if failed:
+        assert collapse.measured(arguments) == {'failed': failed}
+    else:
+        with pytest.raises(RuntimeError, match=re.escape(error)):
+            collapse.measured(arguments)
+
+
+def test_every_objective_has_a_row_with_what_bounds_its_critic():
+    rows = list(collapse.ROWS)
+    assert 'wasserstein, gradient-penalty' in rows and 'mean-matching, clip' in rows and 'hinge' in rows
+    assert len(collapse.OBJECTIVES) == len(collapse.objectives.OBJECTIVES) - 1      # non-saturating is the plain GAN
