@@ -343,8 +343,8 @@ def build(monkeypatch, script, **constants):
 
 
 @pytest.mark.parametrize('objective, penalty, expected', [
-    *((name, 'own', name in ('wasserstein', 'cramer', 'mmd')) for name in OBJECTIVES),     # as their papers have it
-    ('wasserstein', 'none', False), ('hinge', 'r1', True), ('mean-matching', 'dragan', True)])
+    ('hinge', 'own', False), ('wasserstein', 'own', True), ('cramer', 'own', True), ('wasserstein', 'none', False),
+    ('hinge', 'r1', True), ('mean-matching', 'dragan', True), ('covariance-matching', 'gradient-penalty', True)])
 def test_a_penalty_is_added_to_the_loss_of_the_critic(objective, penalty, expected, monkeypatch):
     minimized, minimize = {}, ops.minimize
     monkeypatch.setattr(ops, 'minimize', lambda optimizer, loss, scope: (
@@ -354,6 +354,12 @@ def test_a_penalty_is_added_to_the_loss_of_the_critic(objective, penalty, expect
     found, sums = run_once([scalars, minimized])
     assert sums['discriminator/'] == pytest.approx(found['d_loss'] + 3 * found.get('penalty', 0), rel=1e-5)
     assert sums['generator/'] == found['g_loss'] and found.get('penalty', 1) > 0
+
+
+def test_critics_are_bounded_as_in_their_papers():
+    assert {name: found.penalty for name, found in OBJECTIVES.items() if found.penalty != 'none'} == {
+        **dict.fromkeys(['wasserstein', 'cramer', 'mmd'], 'gradient-penalty'),
+        **dict.fromkeys(['mean-matching', 'covariance-matching'], 'clip')}
 
 
 @pytest.mark.parametrize('objective, clipped', [('mean-matching', True), ('wasserstein', False), ('fisher', False)])
