@@ -38,7 +38,7 @@ COMMON = {  # flags of every run on a data set; a row's own come after them and 
 }
 ONE_THREAD = dict.fromkeys(['OMP_NUM_THREADS', 'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'], '1')
 QUIET = '--sample-every 0 --checkpoint-every 0 --log-every 100'
-Row = collections.namedtuple('Row', 'script flags planes', defaults=['', ''])  # planes: more flags, for ring and grid alone
+Row = collections.namedtuple('Row', 'script flags planes pictures', defaults=['', '', ''])  # the last: more flags, for one kind
 REMEDIES = {
     'plain GAN': Row('toy.py'),
     'packing 2': Row('toy.py', '--packing 2'),
@@ -49,8 +49,9 @@ REMEDIES = {
     'historical averaging': Row('improved_gan.py', '--no-minibatch --historical-averaging 0.1 --real-label 1'),
     'label smoothing': Row('improved_gan.py', '--no-minibatch --real-label 0.9'),
     'spectral normalisation, hinge': Row('sn_gan.py'),
-    'two time scales (arXiv:1706.08500): D at five times the rate': Row('toy.py', '', '--d-learning-rate 1.5e-3'),
-    'minibatch discrimination, averaged weights, 24,000 steps': Row(
+    'two time scales (arXiv:1706.08500): D at five times the rate': Row(
+        'toy.py', planes='--d-learning-rate 1.5e-3', pictures='--d-learning-rate 1e-3'),
+    'minibatch discrimination, averaged weights, 24,000 steps on the plane': Row(
         'improved_gan.py', '--minibatch --kernels 16 --dimensions 4 --real-label 1 --weight-average 0.999',
         '--g-learning-rate 5e-4 --d-learning-rate 5e-4 --steps 24000 --eval-every 24000'),
 }
@@ -80,7 +81,7 @@ PUBLISHED = '''
 def command(name, dataset, seed):
     """The arguments of a run, without its folder."""
     row, plane = ROWS[name], dataset in ('ring', 'grid')
-    given = [COMMON['plane' if plane else dataset], QUIET, row.flags, row.planes if plane else '']
+    given = [COMMON['plane' if plane else dataset], QUIET, row.flags, row.planes if plane else row.pictures]
     return [row.script, '--dataset', dataset, '--seed', str(seed), *' '.join(given).split()]
 
 
@@ -132,7 +133,8 @@ def page(cells):
     models = [line.split(':')[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith('model name')] \
         if cpuinfo.exists() else ['unknown processor']
     commands = '\n'.join(f'    {dataset}: {flags}' for dataset, flags in COMMON.items())
-    own = '\n'.join(f'| {name} | `{row.script} {row.flags} {row.planes}`'.rstrip(' `') + '` |' for name, row in ROWS.items())
+    own = '\n'.join(f'| {name} | {" ".join([row.script, row.flags]).strip()} | {row.planes} | {row.pictures} |'
+                    for name, row in ROWS.items())
     return f'''# Objectives and remedies, measured
 
 Written by `python benchmarks/collapse.py docs/collapse` ({models[0]}, TensorFlow {tf.__version__}). Mean ± standard
@@ -155,8 +157,8 @@ Flags of every row:
 
 and of each:
 
-| row | script |
-|---|---|
+| row | script | ring and grid, too | pictures, too |
+|---|---|---|---|
 {own}
 '''
 
