@@ -144,7 +144,8 @@ published tables (2,500 samples, see `testbed.measures`; data themselves have 98
 rates and lengths of our own. MNIST: 10,000 samples, under the classifier of metrics.py. Stacked MNIST: 26,000 samples. The
 runs on pictures are short, so that they show how a row begins.
 
-An objective is named with what its paper bounds the critic with; it is updated once in a step here, for all rows alike.
+An objective is named with what its paper bounds the critic with, which is updated once in a step here, for all rows alike. A
+cell is measured again only when its command has changed: older ones come from the code of their time.
 
 {table(cells)}
 
