@@ -25,10 +25,10 @@ WIDTH = 64               # channels of the layer nearest to the pixels; each lay
 HIDDEN = 256             # units of a fully connected layer, where two convolutions are all there are (28 pixels)
 UPSAMPLE = 'transpose'   # 'transpose' or 'resize': the paper's transposed convolution, or repeated pixels, then a convolution
 ACTIVATION = 'relu'      # 'relu' or 'tanh': of G's hidden layers
-LABEL_SMOOTHING = 0.0    # D is to answer 1 minus this for real pictures; 0.1 in Salimans et al. 2016, arXiv:1606.03498
+LABEL_SMOOTHING = 0.0    # D is to answer 1 minus this for real pictures; 0.1 in Salimans et al. (arXiv:1606.03498), 0 is none
 D_LEARNING_RATE = 4e-4   # for Adam; twice the paper's
 G_LEARNING_RATE = 2e-3   # five times D's: G keeps up with D, which matters more than anything else here
-BETA1 = 0.5              # Adam's momentum; the paper found 0.9 to oscillate
+BETA1 = 0.5              # Adam's momentum, 0 is none; the paper found 0.9 to oscillate
 WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
 SEED = 0                 # start of all randomness
 

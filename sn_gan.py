@@ -23,7 +23,7 @@ Z_DIM = 100              # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
 DECAY = False            # whether the rates fall to 0, along a line to the last step
-BETA1 = 0.5              # Adam's momentum; the paper's settings A to C
+BETA1 = 0.5              # Adam's momentum, 0 is none; the paper's settings A to C
 WEIGHT_AVERAGE = 0.998   # decay of the averaged weights that are drawn and measured; 0 takes the last ones
 SEED = 0                 # start of all randomness
 

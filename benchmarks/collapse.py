@@ -133,7 +133,7 @@ def page(cells):
     models = [line.split(':')[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith('model name')] \
         if cpuinfo.exists() else ['unknown processor']
     commands = '\n'.join(f'    {dataset}: {flags}' for dataset, flags in COMMON.items())
-    own = '\n'.join(f'| {name} | {" ".join([row.script, row.flags]).strip()} | {row.planes} | {row.pictures} |'
+    own = '\n'.join(f'| {name} | {f"{row.script} {row.flags}".strip()} | {row.planes} | {row.pictures} |'
                     for name, row in ROWS.items())
     return f'''# Objectives and remedies, measured
 

@@ -4,6 +4,7 @@ import math
 
 import data
 import files
+import flags
 import run
 
 import drive
@@ -126,3 +127,16 @@ def test_importing_a_script_builds_nothing():
         for name in SCRIPTS:
             importlib.reload(importlib.import_module(name))
         assert not graph.get_operations()
+
+
+@pytest.mark.parametrize('name', ['WEIGHT_AVERAGE', 'BETA1', 'LABEL_SMOOTHING', 'PENALTY', 'WEIGHT', 'NOISE', 'DROPOUT',
+                                  'G_OVER'])
+def test_a_constant_that_may_be_0_may_be_edited_to_0(name):
+    """Without its point too, though 0 then reads as a whole number."""
+    edited = 0
+    for script in [*SCRIPTS, 'objectives', 'improved_gan', 'sn_gan', 'toy', 'unrolled_gan', 'autoencoder', 'vae']:
+        constants = dict(vars(importlib.import_module(script)))
+        if isinstance(constants.get(name), float):
+            edited += 1
+            flags.parse([{**constants, name: 0}], [])
+    assert edited
