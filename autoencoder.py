@@ -1,17 +1,18 @@
 """Auto-encoder: Hinton & Salakhutdinov 2006, "Reducing the Dimensionality of Data with Neural Networks", Science 313;
 with NOISE the denoising one: Vincent et al. 2008, "Extracting and Composing Robust Features with Denoising Autoencoders".
 
-An encoder squeezes a picture into a short code, a decoder makes the picture again from the code, and both learn together
-from the squared error alone. Were both linear, the best they could do is PCA; they are deep, and PCA is what they must beat.
+An encoder compresses an image into a short code, a decoder reconstructs the image from the code, and both learn together
+from the squared error alone. If both were linear, the best they could do is PCA; they are deep, and PCA is what they must
+beat.
 
     python autoencoder.py --dataset mnist --code-size 2
 """
 import math
 
 import data
-import files
 import ops
 import run
+from plumbing import files
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -24,11 +25,11 @@ STEPS = 5000              # one step is one update of both networks
 BATCH_SIZE = 128          # pictures in an update
 CODE_SIZE = 32            # numbers in a code; a picture of 28x28 has 784
 HIDDEN = (512, 256)       # units of the encoder's hidden layers; the decoder has the same ones backwards
-NOISE = 0.0               # share of the pixels that training turns black or white; above 0 the network learns to clean up
-TEST_NOISE = 0.25         # the same share in the noisy test pictures, which both kinds are measured on; 0 is none
+NOISE = 0.0               # share of the pixels that training turns black or white, in [0, 1]; above 0 the network denoises
+TEST_NOISE = 0.25         # the same share in the noisy test images, in [0, 1]; both kinds are measured on them
 LEARNING_RATE = 1e-3      # for Adam
-WEIGHT_AVERAGE = 0.999    # decay of the averaged weights that are measured and exported; 0 takes the last weights
-SEED = 0                  # start of all randomness
+WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for measuring and export, in [0, 1); 0 uses the raw weights
+SEED = 0                  # random seed
 SAMPLE_EVERY = 500        # steps between pictures
 EVAL_EVERY = 500          # steps between errors on the test set
 CHECKPOINT_EVERY = 2000   # steps between checkpoints
@@ -36,7 +37,7 @@ COLUMNS = 16              # test pictures in the grid
 PCA_BYTES = 2**28         # of training pictures as floats, from which the principal components are computed
 
 
-def encoder(x, training=False):
+def encoder(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, CODE_SIZE], any real numbers."""
     with ops.network('encoder'):
         h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
@@ -56,7 +57,7 @@ def decoder(code):
 
 
 def corrupt(x, share, u):
-    """x in [-1, 1] with `share` of its pixels turned black or white, by u of the same shape from U[0, 1)."""
+    """x [B, h, w, c] in [-1, 1], a `share` of its pixels turned black or white by u [B, h, w, 1] from U[0, 1)."""
     return tf.where(u < share / 2, -tf.ones_like(x), tf.where(u < share, tf.ones_like(x), x))
 
 
@@ -80,8 +81,6 @@ def pca(train, test, size):
 
 
 def main():
-    if max(NOISE, TEST_NOISE) > 1:
-        raise files.UserError('NOISE and TEST_NOISE must be at most 1')
     if CODE_SIZE > IMAGE_SIZE * IMAGE_SIZE * CHANNELS:
         raise files.UserError(f'CODE_SIZE must be at most {IMAGE_SIZE * IMAGE_SIZE * CHANNELS}, the numbers in a picture')
     tf.set_random_seed(SEED)
@@ -90,10 +89,10 @@ def main():
     linear = pca(images, test_images, CODE_SIZE)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
-        noisy = corrupt(x, NOISE, ops.uniform(x.shape, 'noise')) if NOISE else x
+        noisy = corrupt(x, NOISE, ops.uniform([*x.shape[:3], 1], 'noise')) if NOISE else x
         with tf.variable_scope('test'):
             test = data.stored(test_images)
-            noisy_test = corrupt(test, TEST_NOISE, tf.random.stateless_uniform(test.shape, [SEED, 0]))
+            noisy_test = corrupt(test, TEST_NOISE, tf.random.stateless_uniform([*test.shape[:3], 1], [SEED, 0]))
 
     with tf.name_scope('losses'):
         loss = error(x, decoder(encoder(noisy)))  # the target is clean
@@ -101,7 +100,7 @@ def main():
         step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '')  # '': both networks
 
     def pictures():
-        """Originals, what comes back, what PCA gives back, the originals with noise, what comes back of those."""
+        """Originals, reconstructions, PCA's reconstructions, noisy originals, reconstructions of those."""
         first, noisy_first = test[:COLUMNS], noisy_test[:COLUMNS]
         return tf.stack([first, decoder(encoder(first)), tf.constant(linear[:COLUMNS]),
                          noisy_first, decoder(encoder(noisy_first))])
@@ -110,8 +109,8 @@ def main():
         return {'test_error': error(test, decoder(encoder(test))), 'noisy_test_error': error(test, decoder(encoder(noisy_test))),
                 'pca_error': tf.constant(np.square(linear - (test_images / np.float32(127.5) - 1)).mean() / 4)}
 
-    _, found = run.train(globals(), updates=[step], scalars={'loss': loss}, steps=STEPS, pictures=pictures, encoder=encoder,
-                         measures=measures, weight_average=WEIGHT_AVERAGE)
+    _, found = run.train(globals(), updates=[step], scalars={'loss': loss}, pictures=pictures, measures=measures,
+                         networks={'encoder': run.network(encoder, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
     print('{CODE_SIZE} numbers a picture, mean squared error of a test pixel: {test_error:.5f}, of PCA {pca_error:.5f}, '
           '{factor:.2f} times as much; from noisy pictures {noisy_test_error:.5f}'.format(
               CODE_SIZE=CODE_SIZE, factor=found['pca_error'] / found['test_error'], **found))

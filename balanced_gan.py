@@ -1,17 +1,17 @@
 """A convolutional GAN held in balance: each network learns only while its loss says that it has to.
 
-D has two optimizers, one for generated and one for real pictures, G has one; before each of the three updates the loss
-on its own fresh batch is compared with a threshold, and the update is left out if the loss is already below it. So
-neither network can run away from the other. The rule and D are those of Bruner & Deshpande 2017, "Generative Adversarial
+D has two optimizers, one for generated and one for real images, and G has one. Before each of the three updates its loss
+on a fresh batch is compared with a threshold, and the update is skipped if the loss is already below it, so that neither
+network can run away from the other. The rule and D are those of Bruner & Deshpande 2017, "Generative Adversarial
 Networks for Beginners"; the smoothed labels are from Salimans et al. 2016, arXiv:1606.03498.
 
     python balanced_gan.py --dataset mnist
 """
 import data
-import files
 import ops
 import run
 import viz
+from plumbing import files
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -19,23 +19,23 @@ import tensorflow.compat.v1 as tf
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, a multiple of 4
 CHANNELS = 1             # 1 is grey, 3 is colour
-STEPS = 2000             # one step is the three updates, or what is left of them
+STEPS = 2000             # one step is the three updates, those that are not skipped
 BATCH_SIZE = 64          # pictures in an update
 Z_DIM = 100              # length of the latent vector z
-D_FAKE_OVER = 0.6        # D learns on generated pictures while its loss on them is over this; 0 always learns
-G_OVER = 0.5             # G learns while its loss is over this; 0 always learns
-D_REAL_OVER = 0.45       # D learns on real pictures while its loss on them is over this; it is never below 0.325; 0 always learns
-LABEL_SMOOTHING = 0.1    # D is to answer 1 minus this for real pictures; 0 is no smoothing
+D_FAKE_THRESHOLD = 0.6   # D learns on generated images while its loss on them is above this; 0 always learns
+G_THRESHOLD = 0.5        # G learns while its loss is above this; 0 always learns
+D_REAL_THRESHOLD = 0.45  # D learns on real images while its loss on them is above this (never below 0.325); 0 always learns
+LABEL_SMOOTHING = 0.1    # in [0, 1]: the target of real images is 1 minus this
 D_LEARNING_RATE = 1e-3   # for Adam; without the thresholds D runs away at this rate
 G_LEARNING_RATE = 1e-3   # the same
-BETA1 = 0.5              # Adam's momentum, 0 is none
-WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
-SHOWN = 24               # generated and real pictures that are drawn, each with D's judgement of it
-SEED = 0                 # start of all randomness
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SHOWN = 24               # generated and real images that are drawn, each with D's judgement
+SEED = 0                 # random seed
 
 
 def generator(z, training):
-    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: maps twice as large, filtered."""
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: maps doubled, then convolved."""
     side = IMAGE_SIZE // 4
     if IMAGE_SIZE % 4:
         raise files.UserError('IMAGE_SIZE must be a multiple of 4: G doubles its maps twice')
@@ -61,33 +61,33 @@ def discriminator(x):
 
 
 def losses(real_logits, fake_logits):
-    """Logits [B, 1] of real and generated pictures -> (d_fake_loss, g_loss, d_real_loss)."""
+    """Logits [B, 1] of real and generated images -> (d_fake_loss, g_loss, d_real_loss)."""
     d_fake_loss = tf.reduce_mean(tf.nn.softplus(fake_logits))                                     # -log(1 - D(G(z)))
     g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                         # -log D(G(z))
     d_real_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + LABEL_SMOOTHING * real_logits)    # -log D(x), smoothed
     return d_fake_loss, g_loss, d_real_loss
 
 
-def learn_while(loss, over, rate, scope, name):
-    """An update of `scope` that is left out where loss <= over -> how many times it was not left out, up to this time."""
+def learn_above(threshold, loss, rate, scope, name):
+    """An update of `scope` that is skipped where loss <= threshold -> how many of these updates were made so far."""
     count = tf.get_variable(name, [], tf.int64, initializer=tf.zeros_initializer(), trainable=False)
 
     def learn():
         with tf.control_dependencies([ops.minimize(tf.train.AdamOptimizer(rate, BETA1, name=f'{name}_Adam'), loss, scope)]):
             return count.assign_add(1)
 
-    return tf.cond(loss > over, learn, count.read_value)
+    return tf.cond(loss > threshold, learn, count.read_value)
 
 
 def draw(fake, fake_judgements, real, real_judgements):
-    """Generated pictures to the left, real ones to the right; the bar below each is what D takes for its probability."""
+    """Generated images on the left, real ones on the right; the bar below each is D's probability that it is real."""
     sides = [viz.grid(viz.judged(viz.to_uint8(images), judgements), 4)
              for images, judgements in [(fake, fake_judgements), (real, real_judgements)]]
     return np.concatenate([sides[0], np.zeros_like(sides[0][:, :16]), sides[1]], axis=1)
 
 
 def main():
-    tf.disable_control_flow_v2()  # so that tf.cond leaves out the gradients of a loss that stands outside
+    tf.disable_control_flow_v2()  # so that tf.cond skips the gradients of a loss that is computed outside
     tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
@@ -103,17 +103,18 @@ def main():
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
 
     with tf.variable_scope('optimizers'):
-        counts = {'d_fake_updates': learn_while(d_fake_loss, D_FAKE_OVER, D_LEARNING_RATE, 'discriminator/', 'd_fake_updates'),
-                  'g_updates': learn_while(g_loss, G_OVER, G_LEARNING_RATE, 'generator/', 'g_updates'),
-                  'd_real_updates': learn_while(d_real_loss, D_REAL_OVER, D_LEARNING_RATE, 'discriminator/', 'd_real_updates')}
+        d_fake_updates = learn_above(D_FAKE_THRESHOLD, d_fake_loss, D_LEARNING_RATE, 'discriminator/', 'd_fake_updates')
+        g_updates = learn_above(G_THRESHOLD, g_loss, G_LEARNING_RATE, 'generator/', 'g_updates')
+        d_real_updates = learn_above(D_REAL_THRESHOLD, d_real_loss, D_LEARNING_RATE, 'discriminator/', 'd_real_updates')
+        scalars.update({'d_fake_updates': d_fake_updates, 'g_updates': g_updates, 'd_real_updates': d_real_updates})
 
     def judged():
         fake = generator(tf.random.stateless_normal([SHOWN, Z_DIM], [SEED, 0]), training=False)
         real = data.stored(images[:SHOWN])
         return [fake, tf.sigmoid(discriminator(fake))[:, 0], real, tf.sigmoid(discriminator(real))[:, 0]]
 
-    run.train(globals(), updates=[count.op for count in counts.values()], scalars={**scalars, **counts}, steps=STEPS,
-              generator=generator, z_dim=Z_DIM, weight_average=WEIGHT_AVERAGE, pictures=judged, draw=draw)
+    run.train(globals(), updates=[d_fake_updates.op, g_updates.op, d_real_updates.op], scalars=scalars,
+              networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))}, pictures=judged, draw=draw)
 
 
 if __name__ == '__main__':

@@ -11,9 +11,9 @@ repeats it.
 import math
 
 import data
-import files
 import ops
 import run
+from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
@@ -26,8 +26,8 @@ CODE_SIZE = 32            # numbers in a code; a picture of 28x28 has 784
 WIDTH = 16                # channels of the layer nearest to the pixels; the next has twice as many
 UNPOOL = 'switches'       # 'switches' or 'repeat': back to where the maximum was, or all over its square
 LEARNING_RATE = 1e-3      # for Adam
-WEIGHT_AVERAGE = 0.998    # decay of the averaged weights that are measured and exported; 0 takes the last weights
-SEED = 0                  # start of all randomness
+WEIGHT_AVERAGE = 0.998    # EMA decay of the weights, used for measuring and export, in [0, 1); 0 uses the raw weights
+SEED = 0                  # random seed
 SAMPLE_EVERY = 200        # steps between pictures
 EVAL_EVERY = 500          # steps between errors on the test set
 COLUMNS = 16              # test pictures in the grid
@@ -57,12 +57,12 @@ def decoder(code, switches):
         return tf.tanh(ops.conv_transpose(h, CHANNELS, 'deconv2', size=5, stride=1))  # [B, 28, 28, CHANNELS]
 
 
-def codes(x, training=False):
+def codes(x):
     return encoder(x)[0]
 
 
 def squared_error(x):
-    """Squared error [B] of what comes back of x, the mean over its pixels in units of [0, 1]."""
+    """Squared error [B] of the reconstructions of x, the mean over the pixels in units of [0, 1]."""
     return tf.reduce_mean(tf.square(x - decoder(*encoder(x))), [1, 2, 3]) / 4
 
 
@@ -83,7 +83,7 @@ def main():
         step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '')  # '': both networks
 
     def pictures():
-        """Originals, and what comes back of them."""
+        """Originals, and their reconstructions."""
         return tf.stack([test[:COLUMNS], decoder(*encoder(test[:COLUMNS]))])
 
     def measures():
@@ -91,8 +91,8 @@ def main():
                          tf.range(0, len(test_images), 500), tf.float32, parallel_iterations=1)
         return {'test_error': tf.reduce_sum(sums) / len(test_images)}
 
-    _, found = run.train(globals(), updates=[step], scalars={'loss': loss}, steps=STEPS, pictures=pictures, encoder=codes,
-                         measures=measures, weight_average=WEIGHT_AVERAGE)
+    _, found = run.train(globals(), updates=[step], scalars={'loss': loss}, pictures=pictures, measures=measures,
+                         networks={'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
     print(f'{CODE_SIZE} numbers a picture{" and the switches" if UNPOOL == "switches" else ""}, '
           f'mean squared error of a test pixel: {found["test_error"]:.5f}')
 

@@ -3,9 +3,8 @@ import math
 import os
 import zlib
 
-import mnist
-import pictures
-from files import UserError
+from plumbing import folders, mnist
+from plumbing.files import UserError
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -14,10 +13,13 @@ from PIL import Image
 DATA_DIR = ''  # a folder (or one .npz) to look in first; when it is '', the environment variable GAN_DATA_DIR
 NAMES = {'mnist': 'mnist', 'fashion_mnist': 'fashion_mnist', 'fashion-mnist': 'fashion_mnist', 'fashion': 'fashion_mnist',
          'stacked_mnist': 'stacked_mnist', 'stacked-mnist': 'stacked_mnist'}
+CLASSES = {
+    'mnist': tuple('0123456789'), 'stacked_mnist': tuple(f'{number:03d}' for number in range(1000)),
+    'fashion_mnist': ('t-shirt', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'ankle boot')}
 STACKED = {'train': 128_000, 'test': 26_000}  # pictures of stacked_mnist, as in Lin et al. 2018 (arXiv:1712.04086)
 HELD_OUT = 10  # of so many pictures in a folder, one is in the test set
 HELD_OUT_BYTES = 2**26  # at most, 5,461 pictures of 64x64x3: all of them are measured at once
-IN_MEMORY = 2**28  # bytes; larger sets stay where they are, on disk or in memory, and only the batches get into the graph
+IN_MEMORY = 2**28  # bytes; larger sets stay where they are, on disk or in memory, and only batches enter the graph
 
 
 def full_name(name):
@@ -38,11 +40,12 @@ def load(name, split='train', size=28, channels=None):
     """Reads 'mnist', 'fashion_mnist' (also 'fashion-mnist', 'fashion'), 'stacked_mnist' or a folder; split 'train' or 'test'.
 
     Returns images uint8 [N, size, size, channels] (channels 1 or 3, or None for those of the set), resized from 28x28 where
-    size is not 28, and labels uint8 [N] (uint16 of stacked_mnist), and prints one line that says where they were found.
-    A folder's pictures have no labels, None; a tenth of them (or HELD_OUT_BYTES), drawn once and for all, is the test
-    set. Where they take more than IN_MEMORY, `images` is a `pictures.OnDisk`.
+    size is not 28, and labels uint8 [N] (uint16 of stacked_mnist and of folders), and prints one line that says where they
+    were found. The classes of a folder are its first-level subfolders, see `class_names`; labels are None where it has none.
+    A tenth of a folder (or HELD_OUT_BYTES), drawn once and for all, is its test set. Where the pictures take more than
+    IN_MEMORY, `images` is a `folders.OnDisk`.
     Raises UserError for an unknown set or split, a DATA_DIR that does not exist, channels that the set does not have, and
-    data that cannot be had (for a folder, see `pictures.load`).
+    data that cannot be had (for a folder, see `folders.load`).
     """
     name = full_name(name)
     if split not in ('train', 'test'):
@@ -50,7 +53,7 @@ def load(name, split='train', size=28, channels=None):
     if channels not in (None, 1, 3) or size < 1:
         raise UserError(f'{size}x{size} pictures of {channels} channels: channels must be 1 or 3, and the size at least 1')
     if name not in NAMES:
-        return _load_folder(name, split, size, channels or 3), None
+        return _load_folder(name, split, size, channels or 3)
     if name == 'stacked_mnist' and channels not in (None, 3):
         raise UserError(f'stacked_mnist has 3 channels, a digit in each, not {channels}: use --channels 3')
     images, labels = mnist.load(name.removeprefix('stacked_'), split, DATA_DIR or os.environ.get('GAN_DATA_DIR', ''))
@@ -64,6 +67,21 @@ def load(name, split='train', size=28, channels=None):
     return images if channels in (None, images.shape[3]) else images.repeat(channels, axis=3), labels
 
 
+def class_names(name, size=28, channels=None, needed=False):
+    """The names of a data set's classes, in the order of their labels, or None where it has none.
+
+    A folder's are its first-level subfolders in alphabetical order; there must be two at least, and no picture beside them.
+    Raises UserError, which says why, for a folder without classes if they are `needed`, and as `load` does.
+    """
+    name = full_name(name)
+    if name in CLASSES:
+        return CLASSES[name]
+    found = folders.load(name, size, channels or 3)
+    if needed and found.labels is None:
+        raise UserError(f'{name} has no classes: {found.classless}')
+    return found.classes or None
+
+
 def stack(images, labels, count):
     """`count` pictures of three digits each, drawn at random, one in each colour channel: 1,000 modes to be found.
 
@@ -75,38 +93,74 @@ def stack(images, labels, count):
             (labels[drawn] @ np.array([100, 10, 1])).astype(np.uint16))
 
 
+def few_labels(labels, count, seed=0):
+    """The indices [count] of a small labelled subset, as many of each class as of every other; drawn once for a seed.
+
+    labels: whole numbers [N] from 0 to K - 1. A larger count of the same seed contains the smaller ones.
+    Raises UserError where count is not a multiple of K, or a class has too few examples.
+    """
+    labels = np.asarray(labels)
+    k = int(labels.max()) + 1
+    each, rest = divmod(count, k)
+    if rest or not each:
+        raise UserError(f'{count} labelled examples of {k} classes: give a multiple of {k}')
+    order = np.random.RandomState(seed).permutation(len(labels))                # NumPy keeps this stream for ever
+    drawn = [order[labels[order] == c][:each] for c in range(k)]
+    if short := [c for c in range(k) if len(drawn[c]) < each]:
+        raise UserError(f'class {short[0]} has {len(drawn[short[0]])} examples, fewer than the {each} to be labelled')
+    return np.stack(drawn, 1).ravel()
+
+
 def fingerprint(name, size, channels):
     """A text that changes with the pictures in a folder, once decoded; '' for the other sets, which never change."""
     name = full_name(name)
-    return '' if name in NAMES else pictures.load(name, size, channels).fingerprint
+    return '' if name in NAMES else folders.load(name, size, channels).fingerprint
 
 
 def _load_folder(folder, split, size, channels):
-    found = pictures.load(folder, size, channels)
+    found = folders.load(folder, size, channels)
     held = max(1, min(len(found.images) // HELD_OUT, HELD_OUT_BYTES // (size * size * channels)))
     held += not _shuffles(len(found.images) - held)
-    images = found.images[:held] if split == 'test' else found.images[held:]
+    part = slice(held) if split == 'test' else slice(held, None)
+    images, labels = found.images[part], None if found.labels is None else found.labels[part]
     grey = f', {found.colour:,} of them turned grey (--channels 3 keeps the colour)' if found.colour else ''
     print(f'{folder}: {len(found.images):,} pictures of {size}x{size}x{channels}{grey}; '
           f'{len(images):,} to {split} with ({found.told})')
-    return np.asarray(images) if images.nbytes <= IN_MEMORY else images
+    return np.asarray(images) if images.nbytes <= IN_MEMORY else images, labels
 
 
 def stored(images):
     """The whole of `images` uint8 [N, H, W, C] as float32 in [-1, 1], from a local variable that no checkpoint holds."""
-    return _scaled(_store(images))
+    return _scaled(_store(images, 'images'))
 
 
-def batches(images, batch_size):
-    """Returns x float32 [batch_size, H, W, C] in [-1, 1], the next batch in every session call that reads it.
+def batches(arrays, batch_size, name=None):
+    """The next batch in every session call that reads it: of images, or of several arrays [N, ...] with one shuffle for all.
 
-    images: uint8 [N, H, W, C]. They are held in the local variable `images`, which local_variables_initializer() fills
-    and no checkpoint holds; or, where they take more than IN_MEMORY, read from `images` batch by batch. The saved variable
-    `position` counts the images served: with the graph's seed it is all the state there is. Every image comes once per
-    epoch, in an order of its own; a batch may run over into the next epoch.
+    arrays: images uint8 [N, H, W, C], for which a tensor x float32 [batch_size, H, W, C] in [-1, 1] is returned; or a tuple,
+    such as (images, labels) or (images, other_images), for which a tuple of tensors is: whole numbers [N] become
+    int32 [batch_size]. Sets that are to be shuffled apart take a call each, with a `name` of its own, which is its scope.
+    The arrays are held in local variables, which local_variables_initializer() fills and no checkpoint holds; or, where
+    one takes more than IN_MEMORY, it is read batch by batch. The saved variable `position` counts the examples served: with
+    the graph's seed it is all the state there is. Every example comes once per epoch, in an order of that epoch's own; a
+    batch may run over into the next epoch.
     Raises UserError unless 1 <= batch_size <= N, and for the few N that the shuffle cannot do (4**k + 1 from 65,537).
     """
-    n = len(images)
+    if name:
+        with tf.variable_scope(name):
+            return batches(arrays, batch_size)
+    several = isinstance(arrays, tuple)
+    arrays = arrays if several else (arrays,)
+    n = len(arrays[0])
+    if any(len(array) != n for array in arrays):
+        raise ValueError(f'the arrays have {", ".join(str(len(array)) for array in arrays)} examples: pairs take equal numbers')
+    index = _next_indices(n, batch_size)
+    found = tuple(_gathered(array, index, 'images' if i == 0 else f'images_{i}') for i, array in enumerate(arrays))
+    return found if several else found[0]
+
+
+def _next_indices(n, batch_size):
+    """Indices int64 [batch_size] of the next examples of n, shuffled anew in each epoch."""
     if not 1 <= batch_size <= n:
         raise UserError(f'BATCH_SIZE is {batch_size}, but must be from 1 to the number of images, {n:,}')
     if not _shuffles(n):
@@ -119,26 +173,32 @@ def batches(images, batch_size):
     served = start + tf.range(batch_size, dtype=tf.int64)  # [B]
     epoch, offset = served // n, served % n
     # The shuffle keeps only the low bits of its key, 8 of each word for N <= 65,536: spread seed and epoch over them.
-    stream = ((tf.get_default_graph().seed or 0) & 0x7FFFFFFF) << 32 | zlib.crc32(b'shuffle')
+    stream = ((tf.get_default_graph().seed or 0) & 0x7FFFFFFF) << 32 | zlib.crc32(position.op.name.encode())
     keys = tf.stack([tf.random.stateless_uniform([3], [stream, e], None, None, tf.int32, alg='philox')
                      for e in (epoch[0], epoch[0] + 1)])  # [2, 3]: B <= N, so a batch sees two epochs at most
-    index = tf.raw_ops.RandomIndexShuffle(  # fewer than 10 rounds leave orders correlated
+    return tf.raw_ops.RandomIndexShuffle(  # fewer than 10 rounds leave orders correlated
         index=offset, seed=tf.gather(keys, epoch - epoch[0]), max_index=tf.constant(n - 1, tf.int64), rounds=12)
-    if images.nbytes <= IN_MEMORY:
-        return _scaled(tf.gather(_store(images), index))
-    rows = tf.numpy_function(lambda index: images[index], [index], tf.uint8, name='read')
-    rows.set_shape([batch_size, *images.shape[1:]])
-    return _scaled(rows)
 
 
 def _shuffles(n):
     return n <= 2**16 or not math.log(n - 1, 4).is_integer()  # RandomIndexShuffle: ceil(log2(n - 1)) bits are one too few
 
 
-def _store(images):
-    read = tf.numpy_function(lambda: np.asarray(images), [], tf.uint8, name='read')
-    read.set_shape(images.shape)
-    return tf.get_variable('images', initializer=read, trainable=False, use_resource=True,
+def _gathered(array, index, name):
+    if array.ndim == 1:
+        labels = np.asarray(array, np.int32)
+        return tf.gather(_store(labels, name.replace('images', 'labels')), index)
+    if array.nbytes <= IN_MEMORY:
+        return _scaled(tf.gather(_store(array, name), index))
+    rows = tf.numpy_function(lambda index: array[index], [index], tf.uint8, name='read')
+    rows.set_shape([*index.shape, *array.shape[1:]])
+    return _scaled(rows)
+
+
+def _store(array, name):
+    read = tf.numpy_function(lambda: np.asarray(array), [], array.dtype, name='read')
+    read.set_shape(array.shape)
+    return tf.get_variable(name, initializer=read, trainable=False, use_resource=True,
                            collections=[tf.GraphKeys.LOCAL_VARIABLES])
 
 

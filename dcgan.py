@@ -1,17 +1,17 @@
 """DCGAN: Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative
 Adversarial Networks", arXiv:1511.06434.
 
-Two convolutional networks play against each other: the discriminator D learns to tell real pictures from generated
-ones, the generator G learns to make pictures that D takes for real. Strides instead of pooling, batch norm in both.
+Two convolutional networks compete: the discriminator D learns to tell real images from generated ones, the generator G
+learns to make images that D takes for real. Strided convolutions instead of pooling, batch norm in both networks.
 
     python dcgan.py --dataset mnist
 """
 import math
 
 import data
-import files
 import ops
 import run
+from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
@@ -25,12 +25,12 @@ WIDTH = 64               # channels of the layer nearest to the pixels; each lay
 HIDDEN = 256             # units of a fully connected layer, where two convolutions are all there are (28 pixels)
 UPSAMPLE = 'transpose'   # 'transpose' or 'resize': the paper's transposed convolution, or repeated pixels, then a convolution
 ACTIVATION = 'relu'      # 'relu' or 'tanh': of G's hidden layers
-LABEL_SMOOTHING = 0.0    # D is to answer 1 minus this for real pictures; 0.1 in Salimans et al. (arXiv:1606.03498), 0 is none
+LABEL_SMOOTHING = 0.0    # in [0, 1]: the target of real images is 1 minus this; 0.1 in Salimans et al. (arXiv:1606.03498)
 D_LEARNING_RATE = 4e-4   # for Adam; twice the paper's
 G_LEARNING_RATE = 2e-3   # five times D's: G keeps up with D, which matters more than anything else here
-BETA1 = 0.5              # Adam's momentum, 0 is none; the paper found 0.9 to oscillate
-WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
-SEED = 0                 # start of all randomness
+BETA1 = 0.5              # Adam's beta1, in [0, 1); the paper found 0.9 to oscillate
+WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
 
 
 def depth():
@@ -69,7 +69,7 @@ def generator(z, training):
 
 
 def discriminator(x, training):
-    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), how likely x is real."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), that x is real."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
         h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                            # [B, 14, 14, WIDTH]
         for number in range(2, depth() + 1):
@@ -83,7 +83,7 @@ def discriminator(x, training):
 
 
 def losses(real_logits, fake_logits):
-    """Logits [B, 1] of real and generated pictures -> (d_loss, g_loss), the game of arXiv:1406.2661.
+    """Logits [B, 1] of real and generated images -> (d_loss, g_loss), the game of arXiv:1406.2661.
 
     With labels smoothed by s, D's loss on real pictures is -(1 - s) log D(x) - s log(1 - D(x)).
     """
@@ -111,8 +111,8 @@ def main():
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
 
-    run.train(globals(), updates=[d_step, g_step], scalars=scalars, steps=STEPS,
-              generator=generator, z_dim=Z_DIM, weight_average=WEIGHT_AVERAGE)
+    run.train(globals(), updates=[d_step, g_step], scalars=scalars,
+              networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 
 if __name__ == '__main__':

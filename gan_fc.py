@@ -1,7 +1,7 @@
 """GAN: Goodfellow et al. 2014, "Generative Adversarial Networks", arXiv:1406.2661.
 
-A generator G turns noise into pictures, a discriminator D says how likely a picture is real; D learns to be right, G
-learns to make it wrong. Both are fully connected networks, as in the paper.
+A generator G turns noise into images, a discriminator D estimates the probability that an image is real. D learns to be
+right, G learns to make it wrong. Both are fully connected networks, as in the paper.
 
     python gan_fc.py --dataset mnist
 """
@@ -21,15 +21,15 @@ G_HIDDEN = (256, 512)      # units of G's hidden layers
 D_HIDDEN = (512, 256)      # units of D's hidden layers
 ACTIVATION = 'leaky_relu'  # 'leaky_relu' or 'relu': of the hidden layers
 BATCH_NORM = True          # in G's hidden layers
-DROPOUT = 0.1              # share of D's hidden units that an update leaves out; the paper has it too; 0 keeps all
+DROPOUT = 0.1              # rate of dropout in D's hidden layers, in [0, 1); the paper uses it too
 LOSS = 'non-saturating'    # 'non-saturating' or 'minimax': G maximizes log D(G(z)), or minimizes log(1 - D(G(z)))
 D_STEPS = 1                # updates of D in a step
 G_STEPS = 1                # updates of G in a step
 D_LEARNING_RATE = 4e-4     # for Adam
 G_LEARNING_RATE = 2e-3     # five times D's, so that G keeps up
-BETA1 = 0.5                # Adam's momentum, 0 is none
-WEIGHT_AVERAGE = 0.999     # decay of the averaged generator weights that are sampled; 0 samples the last weights
-SEED = 0                   # start of all randomness
+BETA1 = 0.5                # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.999     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                   # random seed
 SAMPLE_EVERY = 500         # steps between pictures: they are fast
 CHECKPOINT_EVERY = 2000    # steps between checkpoints
 EVAL_EVERY = 2000          # steps between Frechet distances
@@ -51,7 +51,7 @@ def generator(z, training):
 
 
 def discriminator(x):
-    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), how likely x is real."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), that x is real."""
     with ops.network('discriminator'):
         h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(D_HIDDEN, 1):
@@ -60,7 +60,7 @@ def discriminator(x):
 
 
 def losses(real_logits, fake_logits):
-    """Logits [B, 1] of real and generated pictures -> (d_loss, g_loss) (equation 1; the last paragraph of section 3)."""
+    """Logits [B, 1] of real and generated images -> (d_loss, g_loss) (equation 1; the last paragraph of section 3)."""
     d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
     if LOSS == 'minimax':
         return d_loss, tf.reduce_mean(-tf.nn.softplus(fake_logits))                      # log(1 - D(G(z)))
@@ -86,8 +86,8 @@ def main():
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
 
-    run.train(globals(), updates=[d_step] * D_STEPS + [g_step] * G_STEPS, scalars=scalars, steps=STEPS,
-              generator=generator, z_dim=Z_DIM, weight_average=WEIGHT_AVERAGE)
+    run.train(globals(), updates=[d_step] * D_STEPS + [g_step] * G_STEPS, scalars=scalars,
+              networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 
 if __name__ == '__main__':

@@ -1,9 +1,10 @@
 """Improved techniques: Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs",
 arXiv:1606.03498.
 
-Four remedies of section 3, each a constant: D sees how close the samples of a batch are to each other, so that a collapsed G
-is found out; G matches the mean of D's features instead of fooling D; both players are held near the average of where they
-have been, which stops them from circling; and D is told that a real picture is real with 0.9 only.
+Four remedies of section 3, each a constant: D sees how close the samples of a batch are to each other, so that it detects a
+collapsed G; G matches the mean of D's features instead of fooling D; both players are held near the average of their past
+weights, which stops them from circling; and the label of a real image is 0.9 instead of 1. Virtual batch normalization,
+section 3.5, is left out.
 
     python improved_gan.py --dataset mnist
     python improved_gan.py --dataset ring --no-minibatch --feature-matching
@@ -20,16 +21,27 @@ KERNELS = 32                 # of it: B, the numbers that are added to D's featu
 DIMENSIONS = 8               # of it: C, the length of what is compared
 FEATURE_MATCHING = False     # section 3.1: G's loss is the distance between mean features
 HISTORICAL_AVERAGING = 0.0   # section 3.3: weight of the distance to the average of the past weights; 0 leaves it out
-REAL_LABEL = 0.9             # section 3.4, one-sided label smoothing; 1 is no smoothing
+REAL_LABEL = 0.9             # section 3.4, one-sided label smoothing, in [0, 1]; 1 is no smoothing
 STEPS = 8000                 # one step is an update of D, then one of G
 BATCH_SIZE = 64              # samples that D compares
 Z_DIM = 100                  # length of the latent vector z
 D_LEARNING_RATE = 4e-4       # for Adam
 G_LEARNING_RATE = 1e-3       # more than D's, so that G keeps up
-DECAY = False                # whether the rates fall to 0, along a line to the last step
-BETA1 = 0.5                  # Adam's momentum, 0 is none; the paper's
-WEIGHT_AVERAGE = 0.998       # decay of the averaged weights that are drawn and measured; 0 takes the last ones
-SEED = 0                     # start of all randomness
+DECAY = False                # decay the learning rates linearly to 0
+BETA1 = 0.5                  # Adam's beta1, in [0, 1); the paper's
+WEIGHT_AVERAGE = 0.998       # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                     # random seed
+
+
+def minibatch_discrimination(x, kernels, dimensions, name):
+    """x [B, n] -> [B, n + kernels]: x, and how close each sample is to the others (Salimans et al. 2016, arXiv:1606.03498, 3.2).
+
+    M = x T [B, kernels, dimensions]; what is added is o_i = sum over j of exp(-|M_i - M_j|_1), j = i included.
+    """
+    with tf.variable_scope(name):
+        m = tf.reshape(tf.matmul(x, ops.weights([x.shape[1], kernels * dimensions])), [-1, kernels, dimensions])
+        apart = tf.reduce_sum(tf.abs(m[:, None] - m[None]), 3)                # [B, B, kernels]
+        return tf.concat([x, tf.reduce_sum(tf.exp(-apart), 1)], 1)
 
 
 def discriminator(x):
@@ -37,7 +49,7 @@ def discriminator(x):
     features = h = testbed.features(x)
     if MINIBATCH:
         with ops.network('discriminator'):
-            h = ops.minibatch_discrimination(features, KERNELS, DIMENSIONS, 'minibatch')
+            h = minibatch_discrimination(features, KERNELS, DIMENSIONS, 'minibatch')
     return testbed.logits(h), features
 
 
@@ -51,20 +63,18 @@ def losses(real_logits, fake_logits, real_features, fake_features):
 
 
 def historical_averaging(network):
-    """|theta - mean of all theta so far|^2 of a network's weights; the mean, saved, goes on with each of its updates."""
+    """|theta - mean of all theta so far|^2 of a network's weights; the mean is saved, and moves with each of its updates."""
     weights, total = tf.trainable_variables(f'{network}/'), 0.0
     with ops.network(network):
         t = tf.get_variable('history/t', [], initializer=tf.zeros_initializer(), trainable=False)
         now = t.read_value()
-        updates = [t.assign(now + 1, read_value=False)]
+        ops.with_update(lambda: t.assign(now + 1, read_value=False))
         for w in weights:
             past = tf.get_variable(w.op.name.replace(f'{network}/', 'history/'), w.shape, trainable=False,
                                    initializer=tf.zeros_initializer())
             mean = past.read_value() + (w - past) / (now + 1)
-            updates.append(past.assign(mean, read_value=False))
+            ops.with_update(lambda past=past, mean=mean: past.assign(mean, read_value=False))
             total += tf.reduce_sum((w - tf.stop_gradient(mean)) ** 2)
-        for update in updates:
-            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
     return total
 
 
@@ -86,7 +96,7 @@ def main():
         with tf.name_scope('losses/'):
             d_loss, g_loss = d_loss + HISTORICAL_AVERAGING * moved[0], g_loss + HISTORICAL_AVERAGING * moved[1]
 
-    rate = ops.share_left('discriminator', STEPS) if DECAY else 1.0
+    rate = ops.linear_decay() if DECAY else 1.0
     with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')

@@ -1,4 +1,4 @@
-"""What may the game be played for? The adversarial objectives of the literature, on one pair of networks and the same data.
+"""GAN objectives and penalties of the literature, compared on the same networks and data.
 
 An objective is a function of the critic's scores of real and of generated samples, [B, K], to (d_loss, g_loss); a high score
 means real, and K is 1 unless the entry says otherwise. Many need a critic that cannot be arbitrarily steep: an entry names
@@ -8,10 +8,10 @@ the penalty of its paper, and --penalty takes any other. The names are in OBJECT
 """
 import typing
 
-import files
 import ops
 import run
 import testbed
+from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
@@ -27,10 +27,10 @@ BATCH_SIZE = 128         # real samples in an update, and as many generated ones
 Z_DIM = 64               # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
-DECAY = False            # whether the rates fall to 0, along a line to the last step
-BETA1 = 0.5              # Adam's momentum, 0 is none
-WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
-SEED = 0                 # start of all randomness
+DECAY = False            # decay the learning rates linearly to 0
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
 SAMPLE_EVERY = 500       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
@@ -117,7 +117,7 @@ kl = f_gan(lambda v: v, lambda v: tf.exp(v - 1))                                
 reverse_kl = f_gan(lambda v: -tf.exp(-v), lambda v: v - 1)                         # E_q log(q / p)
 pearson = f_gan(lambda v: v, lambda v: v ** 2 / 4 + v)                             # integral (p - q)^2 / q
 hellinger = f_gan(lambda v: 1 - tf.exp(-v), lambda v: tf.exp(v) - 1)               # integral (sqrt p - sqrt q)^2
-jensen_shannon = f_gan(lambda v: log2 - softplus(-v), lambda v: softplus(v) - log2)  # 2 JSD, as they define it
+jensen_shannon = f_gan(lambda v: log2 - softplus(-v), lambda v: softplus(v) - log2)  # 2 JSD; the gradients of non-saturating
 
 
 # A vector [B, K]: distances between the distributions of the critic's outputs
@@ -196,6 +196,7 @@ class Objective(typing.NamedTuple):
     penalty: str = 'none'      # what its paper keeps the critic in bounds with
     witness: typing.Callable = lambda scores, real, fake: scores[:, 0]  # what a penalty is put on: [B]
     margin: bool = False       # takes the distance between the samples as a third argument
+    batch: int = 1             # the smallest batch that it is defined for
 
 
 OBJECTIVES = {
@@ -206,8 +207,8 @@ OBJECTIVES = {
     'loss-sensitive': Objective(loss_sensitive, margin=True), 'fisher': Objective(fisher),
     'kl': Objective(kl), 'reverse-kl': Objective(reverse_kl), 'pearson': Objective(pearson),
     'hellinger': Objective(hellinger), 'jensen-shannon': Objective(jensen_shannon),
-    'cramer': Objective(cramer, 16, 'gradient-penalty', cramer_witness),
-    'mmd': Objective(mmd, 16, 'gradient-penalty', mmd_witness),
+    'cramer': Objective(cramer, 16, 'gradient-penalty', cramer_witness, batch=2),
+    'mmd': Objective(mmd, 16, 'gradient-penalty', mmd_witness, batch=2),
     'mean-matching': Objective(mean_matching, 16, 'clip', mean_witness),
     'covariance-matching': Objective(covariance_matching, 16, 'clip', covariance_witness),
 }
@@ -216,7 +217,8 @@ OBJECTIVES = {
 # Penalties: of the slope of a witness f, [B, …] -> [B], at places that differ
 
 def squared_slope(f, x):
-    """|grad f(x)|^2 at each x [B, …]: [B]."""
+    """|grad f(x)|^2 at each x [B, …]: [B]. What f reads besides its argument, a real batch among them, is held."""
+    x = tf.identity(x)
     gradient, = tf.gradients(f(x), x)
     return tf.reduce_sum(gradient ** 2, axis=list(range(1, x.shape.ndims)))
 
@@ -228,7 +230,11 @@ def gradient_penalty(f, x, fake):
 
 
 def dragan(f, x, fake):
-    """(|grad f| - 1)^2 around real samples. Kodali et al. 2017, arXiv:1705.07215; noise as in the authors' code."""
+    """(|grad f| - 1)^2 around real samples. Kodali et al. 2017, arXiv:1705.07215.
+
+    The noise is that of the authors' code, half a standard deviation times U[0, 1); the authors take a random point on the
+    way from the sample to the noisy one, we take the noisy one.
+    """
     spread = tf.sqrt(mean((x - mean(x)) ** 2)) / 2
     return mean((tf.sqrt(squared_slope(f, x + spread * ops.uniform(x.shape, 'around')) + 1e-12) - 1) ** 2)
 
@@ -242,9 +248,9 @@ PENALTIES = {'none': None, 'gradient-penalty': gradient_penalty, 'dragan': draga
              'clip': None, 'instance-noise': None}  # None: no term of d_loss, see main
 
 
-def instance_noise(x, share):
-    """x and noise of standard deviation NOISE share. Sonderby et al. 2016, arXiv:1610.04490, section 3.2."""
-    return x + NOISE * share * ops.noise(x.shape, 'instance')
+def instance_noise(x, decay):
+    """x and noise of standard deviation NOISE decay. Sonderby et al. 2016, arXiv:1610.04490, section 3.2."""
+    return x + NOISE * decay * ops.noise(x.shape, 'instance')
 
 
 def main():
@@ -252,6 +258,8 @@ def main():
         if name not in known:
             raise files.UserError(f'there is no {name!r}: the names are {", ".join(known)}')
     objective = OBJECTIVES[OBJECTIVE]
+    if objective.batch > BATCH_SIZE:
+        raise files.UserError(f'{OBJECTIVE} compares samples with each other: BATCH_SIZE must be at least {objective.batch}')
     penalty = objective.penalty if PENALTY == 'own' else PENALTY
 
     def critic(x):
@@ -263,11 +271,11 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
-    share = ops.share_left('discriminator', STEPS * D_STEPS) if DECAY or penalty == 'instance-noise' else 1.0
-    rate = share if DECAY else 1.0
+    decay = ops.linear_decay() if DECAY or penalty == 'instance-noise' else 1.0
+    rate = decay if DECAY else 1.0
     if penalty == 'instance-noise':
         with tf.variable_scope('noise'):
-            x, fake = instance_noise(x, share), instance_noise(fake, share)
+            x, fake = instance_noise(x, decay), instance_noise(fake, decay)
     real_scores, fake_scores = critic(x), critic(fake)
     weights = tf.trainable_variables('discriminator/')
 

@@ -6,18 +6,15 @@
 For every run with an encoder: precision at 10, the share of a picture's 10 nearest others in the test set that are of its
 class, averaged over all test pictures; by its codes, by as many principal components of the training pictures, by pixels.
 Distances are Euclidean. Writes retrieval.png into each run's folder: queries, their nearest by pixels, then by codes. Of a
-folder of pictures, which has no classes, there is this picture alone.
+folder of pictures without classes there is this picture alone.
 """
 import contextlib
 import pathlib
 import sys
 
 import data
-import files
-import flags
-import metrics
-import runfolder
 import viz
+from plumbing import files, flags, measures, runfolder, savedmodel
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -48,7 +45,7 @@ def precision(found, labels):
 def picture(images, by_pixels, by_codes):
     """A row for each of QUERIES pictures: itself, its nearest by pixels, a gap, its nearest by codes."""
     rows = [[images[query], *images[by_pixels[query]], np.zeros_like(images[0]), *images[by_codes[query]]]
-            for query in metrics.draw(np.arange(len(images)), min(QUERIES, len(images)))]
+            for query in measures.subset(np.arange(len(images)), min(QUERIES, len(images)))]
     return viz.grid(np.array(rows).reshape(-1, *images.shape[1:]), 2 + 2 * by_codes.shape[1], zoom=1)
 
 
@@ -58,8 +55,8 @@ def main(arguments=None):
     parser.add_argument('--png', help='file of a curve: precision over code size')
     given = parser.parse_args(arguments)
     with files.one_line_errors():
-        encoders = [runfolder.network(run, 'encoder')[0] for run in given.runs]
-        settings = [metrics.read_settings(run) for run in given.runs]
+        encoders = [savedmodel.Loaded(run, 'encoder') for run in given.runs]
+        settings = [runfolder.read_settings(run) for run in given.runs]
         (dataset, size, channels), *others = {(s['DATASET'], s.get('IMAGE_SIZE', 28), s.get('CHANNELS', 1)) for s in settings}
         if others:
             raise files.UserError(f'the runs are of several data sets, {dataset} at {size} and {others[0][0]} at {others[0][1]} '
@@ -73,14 +70,14 @@ def main(arguments=None):
 
 def compare(given, encoders, train, images, labels):
     flat = images.reshape(len(images), -1) / np.float32(255)
+    codes = [encode(images=images / np.float32(127.5) - 1) for encode in encoders]
     by_pixels = nearest(flat)
     if labels is None:
-        for run, encode in zip(given.runs, encoders, strict=True):
-            path = viz.save(run / 'retrieval.png', picture(images, by_pixels, nearest(encode(images / np.float32(127.5) - 1))))
-            print(f'a folder of pictures has no classes, and so no precision; look at {path}')
+        for run, code in zip(given.runs, codes, strict=True):
+            path = viz.save(run / 'retrieval.png', picture(images, by_pixels, nearest(code)))
+            print(f'this folder of pictures has no classes, and so no precision; look at {path}')
         return
     pixels = precision(by_pixels, labels)
-    codes = [encode(images / np.float32(127.5) - 1) for encode in encoders]
     largest = min(max(code.shape[1] for code in codes), flat.shape[1], len(train))
     model = PCA(largest, svd_solver='covariance_eigh').fit(train.reshape(len(train), -1) / np.float32(255))
     components = model.transform(flat)      # the first k columns are the PCA of size k

@@ -1,65 +1,62 @@
-"""Draws from a finished or stopped run: a grid of samples, an array of any number of them, a walk between latents.
+"""Draws from a finished or stopped run: a grid of samples, an array of any number of them, walks between latents.
 
     python sample.py runs/dcgan-mnist
     python sample.py runs/dcgan-mnist --count 10000 --npz digits.npz
     python sample.py runs/dcgan-mnist --interpolate walk.png
+
+A generator that takes a label gets the classes in turn; the walks stay in one class each.
 """
 import pathlib
 
-import files
-import flags
-import runfolder
 import viz
+from plumbing import files, flags, networks, savedmodel
 
 import numpy as np
 
 
-def latents(count, z_dim, seed=0):
-    """float32 [count, z_dim] from N(0, 1); the first rows are the same for every count."""
-    return np.random.default_rng(seed).standard_normal([count, z_dim], np.float32)
+def slerp(starts, ends, t):
+    """Points on the great circles from `starts` to `ends` [N, n], at the places t [T] from 0 to 1: [N, T, n].
 
-
-def load(folder, best=False):
-    """A run's folder -> (function from z float32 [N, z_dim] to images uint8 [N, H, W, C], z_dim).
-
-    best: the generator that measured best while training, instead of the last. Raises files.UserError if there is none.
+    Spherical interpolation (White 2016, arXiv:1609.04468): the points between two draws of a high-dimensional N(0, 1) keep
+    the length of a draw, which those of a straight line do not. Where the two are on one line through 0 there is no one
+    great circle, and the way is the straight line.
     """
-    generate, (z_dim,) = runfolder.network(folder, 'generator-best' if best else 'generator')
-
-    def pictures(points):  # in blocks, because floats take four times the memory
-        blocks = range(0, len(points), 4 * runfolder.BATCH)
-        return np.concatenate([viz.to_uint8(generate(points[start:start + 4 * runfolder.BATCH])) for start in blocks])
-
-    return pictures, z_dim
-
-
-def draw(folder, count, seed=0, best=False):
-    """`count` samples of a run, uint8 [count, H, W, C]; a seed's first pictures are the same for every count."""
-    generate, z_dim = load(folder, best)
-    return generate(latents(count, z_dim, seed))
+    a, b = starts[:, None], ends[:, None]                                            # [N, 1, n]
+    t = np.asarray(t, np.float64)[:, None]                                           # [T, 1]
+    lengths = np.linalg.norm(a, axis=2, keepdims=True) * np.linalg.norm(b, axis=2, keepdims=True)
+    cosine = np.clip((a * b).sum(2, keepdims=True) / np.maximum(lengths, 1e-12), -1, 1)
+    angle = np.arccos(cosine)
+    sine = np.sin(angle)
+    curved = np.abs(cosine) < 1 - 1e-6
+    sine = np.where(curved, sine, 1)
+    first, last = (np.where(curved, np.sin(share * angle) / sine, share) for share in (1 - t, t))
+    return (first * a + last * b).astype(np.float32)
 
 
 def walk(folder, rows=8, columns=10, seed=0, best=False):
-    """Walks between `rows` pairs of latents: uint8 [rows * columns, H, W, C], a row of `columns` pictures for each pair.
+    """Walks between `rows` pairs of latents: uint8 [rows * columns, H, W, C], a row of `columns` images for each pair.
 
-    The way is the great circle (spherical interpolation, White 2016, arXiv:1609.04468): the points between two draws
-    of a high-dimensional N(0, 1) keep the length of a draw, which those of a straight line do not.
+    Latents from N(0, 1) walk on great circles, those of other distributions on straight lines.
     """
-    generate, z_dim = load(folder, best)
-    starts, ends = np.split(latents(2 * rows, z_dim, seed), 2)
-    t = np.linspace(0, 1, columns, dtype=np.float32)[:, None]
-    points = []
-    for start, end in zip(starts, ends, strict=True):
-        cosine = start @ end / np.linalg.norm(start) / np.linalg.norm(end)
-        angle = max(np.arccos(np.clip(cosine, -1, 1)), 1e-6)
-        points.append((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / np.sin(angle))
-    return generate(np.concatenate(points))
+    generate = savedmodel.generator(folder, best)
+    t, points = np.linspace(0, 1, columns), {}
+    for name, drawn in networks.draw(generate.inputs, 2 * rows, seed).items():
+        starts, ends = drawn[:rows], drawn[rows:]
+        kind = generate.inputs[name].kind
+        if kind == 'normal':
+            between = slerp(starts, ends, t)
+        elif kind == 'label':
+            between = np.repeat(starts[:, None], columns, axis=1)
+        else:
+            between = starts[:, None] + t[:, None].astype(np.float32) * (ends - starts)[:, None]
+        points[name] = between.reshape(rows * columns, *drawn.shape[1:])
+    return generate.draw(points)
 
 
 def main(arguments=None):
     parser = flags.Parser(__doc__)
     parser.add_argument('run', help='folder of a run, for example runs/dcgan-mnist')
-    parser.add_argument('--count', type=int, default=64, help='how many pictures [64]')
+    parser.add_argument('--count', type=int, default=64, help='how many samples [64]')
     parser.add_argument('--seed', type=int, default=0, help='of the latents [0]')
     parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
     parser.add_argument('--png', help='file of the grid [samples.png in the folder of the run]')
@@ -69,16 +66,20 @@ def main(arguments=None):
     if given.count < 1 or given.seed < 0:
         parser.error('--count must be at least 1 and --seed at least 0')
     with files.one_line_errors():
+        output = savedmodel.generator(given.run, given.best).output
+        if output != 'images' and not given.npz:
+            raise files.UserError(f'the generator of {given.run} makes {output}, not images: --npz FILE writes them as an array')
         if given.interpolate:
             path = given.interpolate
             viz.save(path, viz.grid(walk(given.run, seed=given.seed, best=given.best), columns=10))
         elif given.npz:
             path = given.npz
+            samples = savedmodel.samples(given.run, given.count, given.seed, given.best)
             with files.replacing(path) as temporary, open(temporary, 'wb') as file:
-                np.savez_compressed(file, images=draw(given.run, given.count, given.seed, given.best))
+                np.savez_compressed(file, **{output: samples})
         else:
             path = given.png or pathlib.Path(given.run) / 'samples.png'
-            viz.save(path, viz.grid(draw(given.run, given.count, given.seed, given.best)))
+            viz.save(path, viz.grid(savedmodel.samples(given.run, given.count, given.seed, given.best)))
         print(f'wrote {path}')
 
 

@@ -1,13 +1,16 @@
 """SN-GAN: Miyato, Kataoka, Koyama & Yoshida 2018, "Spectral Normalization for Generative Adversarial Networks",
 arXiv:1802.05957.
 
-A discriminator that may be arbitrarily steep leaves the generator without a gradient, or sends it away. A layer stretches no
-difference by more than the largest singular value of its matrix W, so W / sigma(W) in every layer keeps the slope of the
-whole at 1 or less: no penalty, no second gradient, one product with a vector per layer and update. (The matrix of a convolution
-is that of its kernel; where windows of 4x4 overlap, the layer may stretch up to twice as much.)
+A discriminator that may be arbitrarily steep leaves the generator without a gradient, or with one that is far too large. A
+layer stretches no difference by more than the largest singular value of its matrix W, so W / sigma(W) in every layer bounds
+the slope of the whole: no penalty, no second gradient, one product with a vector per layer and update. The bound is near 1,
+not exactly 1: sigma is an estimate from one power iteration per update, which may be too small, and the matrix of a
+convolution is that of its kernel, so that a layer whose windows of 4x4 overlap may stretch up to twice as much.
 
     python sn_gan.py --dataset mnist
 """
+import contextlib
+
 import ops
 import run
 import testbed
@@ -22,17 +25,52 @@ BATCH_SIZE = 64          # the paper's
 Z_DIM = 100              # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
-DECAY = False            # whether the rates fall to 0, along a line to the last step
-BETA1 = 0.5              # Adam's momentum, 0 is none; the paper's settings A to C
-WEIGHT_AVERAGE = 0.998   # decay of the averaged weights that are drawn and measured; 0 takes the last ones
-SEED = 0                 # start of all randomness
+DECAY = False            # decay the learning rates linearly to 0
+BETA1 = 0.5              # Adam's beta1, in [0, 1); that of the paper's settings A to C
+WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
+
+
+def unit(x):
+    return x / tf.sqrt(tf.reduce_sum(x ** 2) + 1e-12)
+
+
+@contextlib.contextmanager
+def spectral_norm(training):
+    """Divides all weights that are used inside by an estimate of their largest singular value (algorithm 1).
+
+    A kernel counts as the matrix W [h w inputs, outputs]. One power iteration, v = W u / |W u|, then u = W' v / |W' v|, turns
+    the saved vector u towards the singular vector: sigma = v' W u. training: a Python bool; with True each update of the
+    network saves the new u, with False nothing does. A weight is divided once in a graph, however often its network is
+    applied.
+    """
+    def divided(getter, name, *args, **options):
+        w = getter(name, *args, **options)
+        if not name.endswith('/weights'):
+            return w
+        known = tf.get_collection_ref(f'spectral_norm/{training}/{name}')
+        if not known:
+            size = w.shape[-1]
+            u = getter(f'{name}/u', **{**options, 'shape': [1, size], 'trainable': False, 'constraint': None,
+                                       'initializer': ops.seeded(ops.normal(1.0), f'{name}/u')})
+            with tf.name_scope(f'{name}/spectral_norm/'):  # a getter starts without a name scope
+                matrix = tf.reshape(w, [-1, size])
+                v = tf.stop_gradient(unit(tf.matmul(u.read_value(), matrix, transpose_b=True)))   # [1, h w inputs]
+                turned = tf.stop_gradient(unit(tf.matmul(v, matrix)))                             # [1, outputs]
+                known.append(w / tf.reduce_sum(tf.matmul(v, matrix) * turned))
+                if training:
+                    ops.with_update(lambda: u.assign(turned, read_value=False))
+        return known[0]
+
+    with tf.variable_scope(tf.get_variable_scope(), custom_getter=divided, auxiliary_name_scope=False):
+        yield
 
 
 def discriminator(x, training):
-    """x [B, n] or [B, 28, 28, C] -> scores [B, 1]. Sampling, that is training False, does not turn the singular vectors."""
+    """x [B, n] or [B, 28, 28, C] -> scores [B, 1]. training False leaves the singular vectors as they are."""
     if not SPECTRAL_NORM:
         return testbed.discriminator(x)
-    with ops.spectral_norm(training):
+    with spectral_norm(training):
         return testbed.discriminator(x)
 
 
@@ -56,7 +94,7 @@ def main():
         scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                    'real_score': tf.reduce_mean(real_scores), 'fake_score': tf.reduce_mean(fake_scores)}
 
-    rate = ops.share_left('discriminator', STEPS * D_STEPS) if DECAY else 1.0
+    rate = ops.linear_decay() if DECAY else 1.0
     with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')

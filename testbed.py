@@ -1,23 +1,21 @@
 """One testbed for all objectives and remedies: the same data, the same networks, the same measures.
 
-Points of the plane, as in the tables of VEEGAN (Srivastava et al. 2017, arXiv:1705.07761) and PacGAN (Lin et al. 2018,
-arXiv:1712.04086): `ring`, 8 Gaussians of standard deviation 0.01 on the unit circle; `grid`, 5 x 5 Gaussians of 0.05, 2 apart.
-`spirals` are two arms of our own. And pictures: `mnist`, `fashion_mnist`, `stacked_mnist`.
+The data are points in the plane (`ring`, `grid` and `spirals`, see plumbing/plane.py), or images: `mnist`, `fashion_mnist`,
+`stacked_mnist`.
 
-The networks for points are PacGAN's with about a third of its units, so that a step takes a millisecond: G has 4 hidden
-layers with batch norm, D has 3 of maxout with 5 pieces. G's activation is another one, a steep tanh instead of ReLU: between
-narrow modes far apart G has to jump, and where it does not, it leaves a trail of samples. For pictures the networks are a small
-DCGAN. D has no batch norm, so that every penalty may be put on it.
+The networks for points are PacGAN's (Lin et al. 2018, arXiv:1712.04086) with about a third of its units, so that a step
+takes a millisecond: G has 4 hidden layers with batch norm, D has 3 of maxout with 5 pieces. G's activation is a steep tanh
+instead of ReLU: between narrow modes far apart G has to jump, and where it does not, it leaves a trail of samples. For images
+the networks are a small DCGAN. D has no batch norm, so that every penalty can be put on it.
 """
 import json
 
 import data
-import files
 import ops
 import run
 import viz
+from plumbing import files, plane
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 G_HIDDEN = (128, 128, 128, 128)  # units of G's hidden layers for points; PacGAN: 400 in each
@@ -26,38 +24,22 @@ D_HIDDEN = (64, 64, 64)          # units of D's; PacGAN: 200 in each
 PIECES = 5                       # linear pieces of a maxout unit
 WIDTH = 32                       # channels of the layer nearest to the pixels; the next has twice as many
 FEATURES = 256                   # units of D's last hidden layer for pictures
-COUNT = 2500                     # points that are measured, as in the published tables
-MESH = 40                        # rows and columns at which D is drawn
+COUNT = 2500                     # samples that are measured, as in the published tables
+MESH = 40                        # rows and columns of points where D is drawn
 ARROWS = 20                      # rows and columns of arrows
-
-ANGLES = np.arange(8) * np.pi / 4
-ARCS = 10                        # of equal length in an arm of the spirals: its modes
-TURN = np.sqrt(np.linspace(0.25, 9, 401)[1::2]) * np.pi  # 200 places along an arm: its angle, from pi/2 to 3 pi
-ARM = np.stack([TURN * np.cos(TURN), TURN * np.sin(TURN)], 1) / (3 * np.pi)
-PLANES = {                       # data set: centres [K, 2], the mode of each, standard deviation, half a picture's side
-    'ring': (np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1), np.arange(8), 0.01, 1.5),
-    'grid': (np.array([[x, y] for x in range(-4, 5, 2) for y in range(-4, 5, 2)]), np.arange(25), 0.05, 5.5),
-    'spirals': (np.concatenate([ARM, -ARM]), np.arange(400) // (200 // ARCS), 0.02, 1.5),
-}
-
-
-def points(dataset, u, e):
-    """Draws of a plane's distribution [B, 2] by u [B] from U[0, 1) and e [B, 2] from N(0, 1)."""
-    centres, _, sd, _ = PLANES[dataset]
-    return tf.gather(tf.constant(centres, tf.float32), tf.cast(u * len(centres), tf.int32)) + sd * e
 
 
 def batches(dataset, batch_size):
     """x [batch_size, 2], or pictures [batch_size, 28, 28, C] in [-1, 1]: a new batch in every session call that reads it."""
-    if dataset in PLANES:
-        return points(dataset, ops.uniform([batch_size], 'place'), ops.noise([batch_size, 2], 'spread'))
+    if dataset in plane.PLANES:
+        return plane.points(dataset, ops.uniform([batch_size], 'place'), ops.noise([batch_size, 2], 'spread'))
     return data.batches(data.load(dataset)[0], batch_size)
 
 
 def generator(z, dataset, training):
     """z [B, n] from N(0, 1) -> points [B, 2], or pictures [B, 28, 28, C] in [-1, 1]."""
     with ops.network('generator'):
-        if dataset in PLANES:
+        if dataset in plane.PLANES:
             h = z
             for number, units in enumerate(G_HIDDEN, 1):
                 h = ops.dense(h, units, f'dense{number}', bias=False)
@@ -90,49 +72,32 @@ def logits(h, outputs=1):
 
 
 def discriminator(x, outputs=1):
-    """x [B, n] or [B, 28, 28, C] -> logits [B, outputs]. A packed x is one of more columns or channels: see ops.pack."""
+    """x [B, n] or [B, 28, 28, C] -> logits [B, outputs]. A pack of samples is an x of more columns or channels."""
     return logits(features(x), outputs)
 
 
-def measures(samples, dataset):
-    """Points [N, 2] -> {modes, quality, reverse_kl}, scalar tensors, by the protocol of the published tables.
-
-    A sample is of high quality within 3 standard deviations of the nearest centre (Gaussian data: 1 - exp(-9 / 2) = 98.9 %);
-    quality is their share. Modes are those with at least one such sample. reverse_kl is that of their histogram over the K
-    modes from the uniform one, sum p log(p K), in nats; log K, the most there is, where no sample is of high quality.
-    """
-    centres, modes, sd, _ = PLANES[dataset]
-    k = modes[-1] + 1
-    apart = samples[:, None] - tf.constant(centres, tf.float32)              # [N, centres, 2]
-    squares = tf.reduce_sum(tf.square(apart), 2)
-    good = tf.cast(tf.reduce_min(squares, 1) < (3 * sd) ** 2, tf.float32)
-    nearest = tf.gather(tf.constant(modes), tf.argmin(squares, 1))
-    counts = tf.math.unsorted_segment_sum(good, nearest, k)
-    p = counts / tf.maximum(tf.reduce_sum(counts), 1)
-    reverse_kl = tf.reduce_sum(tf.math.xlogy(p, p * k)) + np.log(k) * (1 - tf.reduce_sum(p))
-    return {'modes': tf.reduce_sum(tf.cast(counts > 0, tf.float32)), 'quality': tf.reduce_mean(good), 'reverse_kl': reverse_kl}
+def generator_network(dataset, z_dim):
+    """The generator as run.train takes it: from z [N, z_dim] to images, or to points of the plane."""
+    return run.network(lambda z, training: generator(z, dataset, training), 'points' if dataset in plane.PLANES else 'images',
+                       z=run.normal(z_dim))
 
 
-def watched(dataset, z_dim, score=None, g_loss=None):
-    """What run.train is to draw and to measure, as its arguments. All of it uses the averaged weights.
+def drawings(dataset, z_dim, score=None, g_loss=None):
+    """What run.train draws and measures in the plane, as its arguments; of images it is nothing but the generator.
 
-    Points: COUNT samples of latents that stay the same are measured and drawn on top of data; behind them D's surface
+    COUNT samples, always of the same latents, are measured, and drawn over data; behind them D's surface
     `score(points [N, 2])` [N, 1] in colours and, as arrows, -d g_loss(scores) / d point: where G's loss pushes a sample.
-    Pictures: the generator.
     """
-    def generate(z, training):
-        return generator(z, dataset, training)
-
-    if dataset not in PLANES:
-        return {'generator': generate, 'z_dim': z_dim}
+    if dataset not in plane.PLANES:
+        return {}
 
     def sampled():
         seed = tf.get_default_graph().seed or 0
-        return generate(tf.random.stateless_normal([COUNT, z_dim], [seed, 0]), training=False)
+        return generator(tf.random.stateless_normal([COUNT, z_dim], [seed, 0]), dataset, training=False)
 
     def pictures():
         u, e = tf.random.stateless_uniform([COUNT], [0, 1]), tf.random.stateless_normal([COUNT, 2], [0, 2])
-        shown = [sampled(), points(dataset, u, e)]
+        shown = [sampled(), plane.points(dataset, u, e)]
         if score:
             shown.append(tf.reshape(score(tf.constant(viz.mesh(side, MESH))), [MESH, MESH]))
         if g_loss:
@@ -140,17 +105,18 @@ def watched(dataset, z_dim, score=None, g_loss=None):
             shown.append(-tf.gradients(g_loss(score(feet)), feet)[0])
         return shown
 
-    side = PLANES[dataset][3]
+    side = plane.PLANES[dataset][3]
     return {'pictures': pictures, 'draw': lambda *arrays: viz.plane(side, *arrays),
-            'measures': lambda: measures(sampled(), dataset)}
+            'measures': lambda: plane.measures(sampled(), dataset)}
 
 
 def train(script, updates, scalars, score=None, g_loss=None):
-    """run.train on the script's data set, drawn and measured as `watched` says; points are reported in metrics.json too."""
-    folder, found = run.train(script, updates=updates, scalars=scalars, steps=script['STEPS'],
-                              weight_average=script['WEIGHT_AVERAGE'],
-                              **watched(script['DATASET'], script['Z_DIM'], score, g_loss))
-    if found:  # the measures of pictures are run.train's own
+    """run.train on the script's data set, drawn and measured as `drawings` says; metrics.json holds the plane's measures."""
+    dataset, z_dim = script['DATASET'], script['Z_DIM']
+    folder, found = run.train(script, updates=updates, scalars=scalars,
+                              networks={'generator': generator_network(dataset, z_dim)},
+                              **drawings(dataset, z_dim, score, g_loss))
+    if found:  # the metrics of images are run.train's own
         found = {name: float(value) for name, value in found.items()}
         with files.replacing(folder / 'metrics.json') as temporary:
             temporary.write_text(json.dumps(found) + '\n')

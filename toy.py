@@ -1,8 +1,8 @@
-"""Mode collapse on the plane, seen and cured: the GAN of Goodfellow et al. 2014 (arXiv:1406.2661), and packing, Lin et al.
+"""Mode collapse in the plane, seen and cured: the GAN of Goodfellow et al. 2014 (arXiv:1406.2661), and packing, Lin et al.
 2018, "PacGAN: The power of two samples in generative adversarial networks", arXiv:1712.04086.
 
-A generator that makes one sample well over and over fools a discriminator that judges samples one by one. If D judges
-PACKING samples at once, too little variety gives them away.
+A generator that makes the same good sample over and over fools a discriminator that judges samples one by one. If D judges
+PACKING samples at once, the lack of variety gives them away.
 
     python toy.py
     python toy.py --packing 2
@@ -20,15 +20,26 @@ BATCH_SIZE = 100         # packs in an update; PacGAN's
 Z_DIM = 2                # length of the latent vector z; PacGAN's
 D_LEARNING_RATE = 3e-4   # for Adam
 G_LEARNING_RATE = 3e-4   # the same
-DECAY = True             # whether the rates fall to 0, along a line to the last step
-BETA1 = 0.5              # Adam's momentum, 0 is none
-WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
+DECAY = True             # decay the learning rates linearly to 0
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 OTHERS = 8               # packs over which a packed D is averaged to be drawn
-SEED = 0                 # start of all randomness
+SEED = 0                 # random seed
 SAMPLE_EVERY = 250       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
 PRECISION = 'float32'    # matrices so small gain nothing from 16 bits
+
+
+def pack(x, packing):
+    """x [B, n] -> [B / packing, packing n], [B, h, w, c] -> [B / packing, h, w, packing c]: so many in a row become one.
+
+    A discriminator of packs sees whether samples differ as much as data do (section 2 of the PacGAN paper).
+    """
+    if x.shape.ndims == 2:
+        return tf.reshape(x, [-1, packing * x.shape[1]])
+    _, h, w, c = x.shape
+    return tf.reshape(tf.transpose(tf.reshape(x, [-1, packing, h, w, c]), [0, 2, 3, 1, 4]), [-1, h, w, packing * c])
 
 
 def losses(real_logits, fake_logits):
@@ -52,15 +63,15 @@ def main():
         z = ops.noise([BATCH_SIZE * PACKING, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
-    real_logits = testbed.discriminator(ops.pack(x, PACKING))
-    fake_logits = testbed.discriminator(ops.pack(fake, PACKING))
+    real_logits = testbed.discriminator(pack(x, PACKING))
+    fake_logits = testbed.discriminator(pack(fake, PACKING))
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real_logits, fake_logits)
         scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
 
-    rate = ops.share_left('discriminator', STEPS) if DECAY else 1.0
+    rate = ops.linear_decay() if DECAY else 1.0
     with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')

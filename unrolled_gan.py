@@ -1,11 +1,13 @@
 """Unrolled GAN: Metz et al. 2016, "Unrolled Generative Adversarial Networks", arXiv:1611.02163.
 
-G's loss is not taken at D as it is but at D as it will be after UNROLL more updates, and its gradient flows through these
-updates: a sample that D is about to find out pays no longer, so that there is no point in all samples going to one mode.
+G's loss is not computed with D as it is, but with D as it will be after UNROLL more updates, and its gradient flows through
+these updates: a mode that D is about to reject no longer pays off, so that there is no point in moving all samples to one.
 
     python unrolled_gan.py --dataset ring
     python unrolled_gan.py --dataset ring --unroll 0
 """
+import contextlib
+
 import ops
 import run
 import testbed
@@ -14,16 +16,17 @@ import tensorflow.compat.v1 as tf
 
 DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
 UNROLL = 5               # K, updates of D that G looks ahead; 0 is the plain GAN
+G_LOSS = 'saddle'        # 'saddle' or 'non-saturating': G maximizes the unrolled D's whole loss, or log D^K(G(z)) alone
 STEPS = 4000             # one step is an update of D, then one of G
 BATCH_SIZE = 100         # samples in an update
 Z_DIM = 2                # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
-DECAY = False            # whether the rates fall to 0, along a line to the last step
-BETA1 = 0.8              # Adam's momentum, 0 is none
-BETA2 = 0.999            # and its decay of squares
-WEIGHT_AVERAGE = 0.0     # decay of the averaged weights that are drawn and measured; 0 takes the last ones
-SEED = 0                 # start of all randomness
+DECAY = False            # decay the learning rates linearly to 0
+BETA1 = 0.8              # Adam's beta1, in [0, 1)
+BETA2 = 0.999            # Adam's beta2, in [0, 1)
+WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
 SAMPLE_EVERY = 200       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
@@ -31,9 +34,25 @@ PRECISION = 'float32'    # small matrices, and gradients of gradients
 
 
 def losses(real_logits, fake_logits):
-    """Logits [B, 1] of data and samples -> (d_loss, g_loss)."""
+    """Logits [B, 1] of data and samples -> (d_loss, g_loss). 'saddle' is -f of equation 5, as in the authors' code.
+
+    Its real term too depends on G, through D's updates.
+    """
     d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
+    if G_LOSS == 'saddle':
+        return d_loss, -d_loss
     return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
+
+
+@contextlib.contextmanager
+def substituted(values):
+    """Inside, networks take `values` {name of a variable: tensor} for these variables of theirs, which are not touched."""
+    def substitute(getter, name, *args, **options):
+        variable = getter(name, *args, **options)
+        return values.get(name, variable)
+
+    with tf.variable_scope(tf.get_variable_scope(), custom_getter=substitute, auxiliary_name_scope=False):
+        yield
 
 
 def adam(gradient, m, v, power1, power2, learning_rate, epsilon=1e-8):
@@ -45,9 +64,9 @@ def adam(gradient, m, v, power1, power2, learning_rate, epsilon=1e-8):
 
 
 def unrolled(discriminator, x, fake, optimizer, learning_rate, updates):
-    """D's weights after so many more updates by `optimizer`, an Adam of this rate in mid-course, on this batch: {name: tensor}.
+    """D's weights after so many more updates on this batch by `optimizer`, an Adam of this rate: {name: tensor}.
 
-    Equation 8 of the paper. They depend on `fake` through all the updates, and so will G's gradient.
+    Equation 8 of the paper. They depend on `fake` through all the updates, and so does G's gradient.
     """
     variables = tf.trainable_variables('discriminator/')
     weights = {w.op.name: w.read_value() for w in variables}
@@ -55,7 +74,7 @@ def unrolled(discriminator, x, fake, optimizer, learning_rate, updates):
     power1, power2 = (w.read_value() for name in ('beta1_power', 'beta2_power')
                       for w in optimizer.variables() if w.op.name.endswith(name))
     for _ in range(updates):
-        with ops.substituted(weights):
+        with substituted(weights):
             d_loss, _ = losses(discriminator(x), discriminator(fake))
         for name, gradient in zip(weights, tf.gradients(d_loss, list(weights.values())), strict=True):
             change, m[name], v[name] = adam(gradient, m[name], v[name], power1, power2, learning_rate)
@@ -76,20 +95,21 @@ def main():
 
     with tf.name_scope('losses'):
         d_loss, _ = losses(real_logits, fake_logits)
-    rate = ops.share_left('discriminator', STEPS) if DECAY else 1.0
+    rate = ops.linear_decay() if DECAY else 1.0
     with tf.variable_scope('optimizers'):
         d_optimizer = tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1, BETA2)
         d_step = ops.minimize(d_optimizer, d_loss, 'discriminator/')
     with tf.name_scope('losses/unrolled/'):
         ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, D_LEARNING_RATE * rate, UNROLL)
-        with ops.substituted(ahead):
-            _, g_loss = losses(real_logits, testbed.discriminator(fake))
+        with substituted(ahead):
+            _, g_loss = losses(testbed.discriminator(x), testbed.discriminator(fake))
     with tf.variable_scope('optimizers'):
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1, BETA2), g_loss, 'generator/')
 
     scalars = {'d_loss': d_loss, 'g_loss': g_loss,
                'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
-    testbed.train(globals(), [d_step, g_step], scalars, testbed.discriminator, lambda logits: losses(logits, logits)[1])
+    testbed.train(globals(), [d_step, g_step], scalars, testbed.discriminator,
+                  lambda logits: losses(tf.stop_gradient(logits), logits)[1])
 
 
 if __name__ == '__main__':

@@ -1,19 +1,19 @@
 """VAE: Kingma & Welling 2013, "Auto-Encoding Variational Bayes", arXiv:1312.6114.
 
-An auto-encoder to sample from. The encoder answers with a Gaussian q(z|x), not a point; the decoder learns from draws of
-it; a penalty keeps q(z|x) near N(0, 1), so that draws of that decode to pictures too. Likelihood less penalty is a lower
-bound of log p(x), the ELBO, in nats. Pixels are drawn black or white, their grey being the probability.
+An auto-encoder that can be sampled from. The encoder maps an image to a Gaussian q(z|x), not to a point, and the decoder
+learns from samples of it; a penalty keeps q(z|x) near N(0, 1), so that samples of that decode to images too. The expected
+log-likelihood minus the penalty is a lower bound of log p(x), the ELBO, in nats. Pixels are binarized at random, with the
+grey value as the probability of white.
 
     python vae.py --dataset mnist
 """
 import statistics
 
 import data
-import files
 import ops
 import run
-import runfolder
 import viz
+from plumbing import files, savedmodel
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -26,24 +26,24 @@ BATCH_SIZE = 128          # pictures in an update
 Z_DIM = 20                # length of the code z; with 2 the run ends with a picture of the whole manifold
 HIDDEN = (512, 512)       # units of the encoder's hidden layers; the decoder has the same ones backwards
 LEARNING_RATE = 1e-3      # for Adam
-WEIGHT_AVERAGE = 0.9995   # decay of the averaged weights that are measured and sampled; 0 takes the last weights
-SEED = 0                  # start of all randomness
+WEIGHT_AVERAGE = 0.9995   # EMA decay of the weights, used for measuring and sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                  # random seed
 SAMPLE_EVERY = 1000       # steps between pictures of the same latents
 EVAL_EVERY = 5000         # steps between ELBOs of the test set and Frechet distances
 CHECKPOINT_EVERY = 5000   # steps between checkpoints
 
 
 def encoder(x):
-    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [0, 1] -> m, sigma [B, Z_DIM]: mean and log-variance of q(z|x)."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [0, 1] -> m, log_var [B, Z_DIM]: mean and log-variance of q(z|x)."""
     with ops.network('encoder'):
         h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(HIDDEN, 1):
             h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
-        return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'sigma')
+        return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'log_var')
 
 
 def decoder(z):
-    """z [B, Z_DIM] -> logits [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]; sigmoid(logits) = how likely a pixel is white."""
+    """z [B, Z_DIM] -> logits [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]; sigmoid(logits) = the probability that a pixel is white."""
     with ops.network('decoder'):
         h = z
         for number, units in enumerate(reversed(HIDDEN), 1):
@@ -51,19 +51,19 @@ def decoder(z):
         return tf.reshape(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'), [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
-def generator(z, training=False):
+def generator(z):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1], 2 sigmoid(l) - 1."""
     return tf.tanh(decoder(z) / 2)
 
 
-def codes(x, training=False):
+def codes(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> the means of q(z|x) [B, Z_DIM]."""
     return encoder((x + 1) / 2)[0]
 
 
-def kl(m, sigma):
-    """KL of N(m, exp(sigma)) from N(0, 1) [B], summed over the code (appendix B of the paper)."""
-    return tf.reduce_sum(tf.exp(sigma) - (1 + sigma) + tf.square(m), 1) / 2
+def kl(m, log_var):
+    """KL(N(m, exp(log_var)) || N(0, 1)) [B], summed over the code (appendix B of the paper)."""
+    return tf.reduce_sum(tf.exp(log_var) - (1 + log_var) + tf.square(m), 1) / 2
 
 
 def log_likelihood(x, logits):
@@ -72,9 +72,9 @@ def log_likelihood(x, logits):
 
 
 def elbo(x, e):
-    """The bound [B] for pictures x, 0 or 1, by one draw m + exp(sigma / 2) e of each code, e [B, Z_DIM] from N(0, 1)."""
-    m, sigma = encoder(x)
-    return log_likelihood(x, decoder(m + tf.exp(sigma / 2) * e)) - kl(m, sigma)
+    """The bound [B] for images x, 0 or 1, with one sample m + exp(log_var / 2) e of each code, e [B, Z_DIM] from N(0, 1)."""
+    m, log_var = encoder(x)
+    return log_likelihood(x, decoder(m + tf.exp(log_var / 2) * e)) - kl(m, log_var)
 
 
 def binary(x, u):
@@ -97,8 +97,9 @@ def main():
         bound = tf.reduce_mean(elbo(x, ops.noise([BATCH_SIZE, Z_DIM], 'e')))
     with tf.variable_scope('optimizers'):
         step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), -bound, '')  # '': both networks
-    folder, found = run.train(globals(), updates=[step], scalars={'elbo': bound}, steps=STEPS, weight_average=WEIGHT_AVERAGE,
-                              generator=generator, z_dim=Z_DIM, encoder=codes,
+    folder, found = run.train(globals(), updates=[step], scalars={'elbo': bound}, networks={
+        'generator': run.network(generator, 'images', z=run.normal(Z_DIM)),
+        'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))},
                               measures=lambda: {'test_elbo': tf.reduce_mean(elbo(test, e))})
     print(f'test ELBO {found["test_elbo"]:.2f} nats a picture, {len(test_images):,} pictures drawn black and white')
     draw(folder, test_images, test_labels)
@@ -106,18 +107,18 @@ def main():
 
 def draw(folder, images, labels):
     """Into a run's folder: codes.png, walk.png (from one test picture to another) and, if Z_DIM is 2, manifold.png."""
-    encode, decode = (runfolder.network(folder, name)[0] for name in ('encoder', 'generator'))
-    means = encode(images / np.float32(127.5) - 1)
+    encoder, generator = savedmodel.Loaded(folder, 'encoder'), savedmodel.Loaded(folder, 'generator')
+    means = encoder(images=images / np.float32(127.5) - 1)
     count = min(8, len(means) // 2)
     axes = np.eye(2) if Z_DIM == 2 else np.linalg.svd(means - means.mean(0), full_matrices=False)[2].T[:, :2]
     viz.scatter(folder / 'codes.png', means @ axes, labels)
     walks = np.linspace(means[:count], means[count:2 * count], 10, axis=1).reshape(-1, Z_DIM)
     if count:
-        viz.save(folder / 'walk.png', viz.grid(viz.to_uint8(decode(walks)), 10))
+        viz.save(folder / 'walk.png', viz.grid(generator.draw({'z': walks}), 10))
     if Z_DIM == 2:  # cells of equal probability under N(0, 1)
         places = [statistics.NormalDist().inv_cdf((k + 0.5) / 20) for k in range(20)]
         plane = np.array([[across, up] for up in reversed(places) for across in places])
-        viz.save(folder / 'manifold.png', viz.grid(viz.to_uint8(decode(plane)), 20, gap=0, zoom=1))
+        viz.save(folder / 'manifold.png', viz.grid(generator.draw({'z': plane}), 20, gap=0, zoom=1))
 
 
 if __name__ == '__main__':

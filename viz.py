@@ -2,23 +2,19 @@
 import csv
 import math
 
-import files
+from plumbing import files
+from plumbing.pixels import to_uint8  # noqa: F401  part of what scripts draw with
 
 import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
 
-def to_uint8(images):
-    """Float images in [-1, 1] -> uint8, rounded; values outside are clipped."""
-    return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
-
-
 def grid(images, columns=None, gap=2, zoom=None):
     """uint8 [N, H, W, C], any N from 1 -> one picture uint8 [h, w] (C = 1) or [h, w, 3], as square as N allows.
 
-    Rows are filled from the left; what is missing in the last one stays black, like the gaps. zoom: how many times each
-    pixel is repeated, down and to the right; if None, twice where a picture is smaller than 48 pixels.
+    Rows are filled from the left; the rest of the last one stays black, like the gaps. zoom: how many times each pixel is
+    repeated, in both directions; if None, twice where an image is smaller than 48 pixels.
     """
     count, height, width, channels = images.shape
     zoom = zoom or (2 if max(height, width) < 48 else 1)
@@ -33,7 +29,7 @@ def grid(images, columns=None, gap=2, zoom=None):
 
 
 def judged(images, judgements, height=3):
-    """uint8 [N, H, W, C] -> [N, H + height, W, C]: below each picture a bar, as long as its judgement [N] in [0, 1] is high."""
+    """uint8 [N, H, W, C] -> [N, H + height, W, C]: below each image a bar, as long as its judgement [N] in [0, 1] is high."""
     count, _, width, channels = images.shape
     lit = np.arange(width) < np.rint(judgements * width)[:, None]                    # [N, W]
     bars = np.where(lit, 255, 64).astype(np.uint8)[:, None, :, None]
@@ -48,9 +44,9 @@ def save(path, picture):
 
 
 def film(path, pictures, milliseconds=150):
-    """Writes an animated GIF of the picture files `pictures`; it loops and rests on the last one."""
+    """Writes an animated GIF of the picture files `pictures`; it loops, and stays on the last one for longer."""
     durations = [milliseconds] * (len(pictures) - 1) + [milliseconds * 10]
-    frames = (Image.open(picture) for picture in pictures)  # read when their turn comes: all of them may be a gigabyte
+    frames = (Image.open(picture) for picture in pictures)  # read one at a time: all of them may be a gigabyte
     with files.replacing(path) as temporary:
         next(frames).save(temporary, save_all=True, append_images=frames, loop=0,
                           duration=durations if len(durations) > 1 else durations[0])

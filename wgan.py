@@ -1,9 +1,9 @@
 """WGAN: Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875.
 
-The discriminator becomes a critic: no sigmoid, no logarithm, its scores are free real numbers. Its weights are clipped
-after every update, so that it stays Lipschitz and the gap between its scores of real and generated pictures estimates,
-up to a factor, the Wasserstein distance between the two distributions. The networks are those of the original GAN, so
-that these changes are all the difference.
+The discriminator becomes a critic: no sigmoid and no logarithm, its scores are any real numbers. Its weights are clipped
+after every update, so that it stays Lipschitz continuous, and the gap between its scores of real and of generated images
+estimates, up to a factor, the Wasserstein distance between the two distributions. The networks are those of the original
+GAN (gan_fc.py), so that these changes are the only difference.
 
     python wgan.py --dataset mnist
 """
@@ -26,8 +26,8 @@ CLIP = 0.01              # every weight of the critic stays in [-CLIP, CLIP]
 OPTIMIZER = 'rmsprop'    # 'rmsprop' or 'sgd': no momentum, because the critic's loss moves under it
 C_LEARNING_RATE = 2e-4   # the critic's; the paper's 5e-5 learns slowly from so few updates
 G_LEARNING_RATE = 1e-4   # the generator's
-WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
-SEED = 0                 # start of all randomness
+WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
 SAMPLE_EVERY = 500       # steps between pictures
 EVAL_EVERY = 1000        # steps between Frechet distances
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
@@ -63,7 +63,7 @@ def optimizer(learning_rate):
 
 
 def losses(real_scores, fake_scores):
-    """Scores [B, 1] of real and generated pictures -> (c_loss, g_loss, wd); wd is near K W(p_data, p_g) (equation 2)."""
+    """Scores [B, 1] of real and generated images -> (c_loss, g_loss, wd); wd is near K W(p_data, p_g) (equation 2)."""
     wd = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
     return -wd, -tf.reduce_mean(fake_scores), wd
 
@@ -85,8 +85,8 @@ def main():
         c_step = ops.minimize(optimizer(C_LEARNING_RATE), c_loss, 'critic/')
         g_step = ops.minimize(optimizer(G_LEARNING_RATE), g_loss, 'generator/')
 
-    run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'g_loss': g_loss}, steps=STEPS,
-              generator=generator, z_dim=Z_DIM, weight_average=WEIGHT_AVERAGE)
+    run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'g_loss': g_loss},
+              networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 
 if __name__ == '__main__':

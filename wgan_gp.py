@@ -1,17 +1,17 @@
 """WGAN-GP: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028.
 
-The critic of WGAN, kept Lipschitz in a better way than by clipping its weights: a penalty pulls the length of its
-gradient towards 1 on the lines between real and generated pictures. No batch norm in the critic, because the penalty is
-on the gradient at each picture by itself.
+The critic of WGAN, kept Lipschitz continuous by something better than clipping its weights: a penalty pulls the norm of
+its gradient towards 1 on the lines between real and generated images. No batch norm in the critic, because the penalty
+applies to the gradient at each image alone.
 
     python wgan_gp.py --dataset mnist
 """
 import math
 
 import data
-import files
 import ops
 import run
+from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
@@ -25,10 +25,10 @@ Z_DIM = 100              # length of the latent vector z
 WIDTH = 64               # channels of the layer nearest to the pixels; the next has twice as many
 PENALTY = 10.0           # lambda, the weight of the gradient penalty; 0 leaves it out
 LEARNING_RATE = 1e-3     # ten times the paper's: as stable here, and sooner there
-BETA1 = 0.0              # Adam's momentum, 0 is none; the paper's
+BETA1 = 0.0              # Adam's beta1, in [0, 1); the paper's
 BETA2 = 0.9              # the paper's
-WEIGHT_AVERAGE = 0.998   # decay of the averaged generator weights that are sampled; 0 samples the last weights
-SEED = 0                 # start of all randomness
+WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
 
 
 def generator(z, training):
@@ -60,7 +60,7 @@ def gradient_penalty(critic, x, fake, alpha):
 
 
 def losses(real_scores, fake_scores):
-    """Scores [B, 1] of real and generated pictures -> (c_loss, g_loss, wd); wd estimates the Wasserstein distance."""
+    """Scores [B, 1] of real and generated images -> (c_loss, g_loss, wd); wd estimates the Wasserstein distance."""
     wd = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
     return -wd, -tf.reduce_mean(fake_scores), wd
 
@@ -87,8 +87,8 @@ def main():
         c_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), c_loss, 'critic/')
         g_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), g_loss, 'generator/')
 
-    run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'gp': gp, 'g_loss': g_loss}, steps=STEPS,
-              generator=generator, z_dim=Z_DIM, weight_average=WEIGHT_AVERAGE)
+    run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'gp': gp, 'g_loss': g_loss},
+              networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 
 if __name__ == '__main__':

@@ -21,10 +21,10 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-import files
-import flags
 import objectives
 
+import files
+import flags
 import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -6,10 +6,10 @@ import contextlib
 import sys
 
 import data
-import files
-import flags
 import metrics
 
+import files
+import flags
 import numpy as np
 
 COLUMNS = {     # column: what is printed of the number

@@ -9,12 +9,12 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-import files
 import gan_fc
 import ops
 import wgan
 import wgan_gp
 
+import files
 import matplotlib.figure
 import numpy as np
 import tensorflow.compat.v1 as tf

@@ -9,7 +9,6 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import files
-
 import imageio.v3 as iio
 import matplotlib.figure
 import numpy as np

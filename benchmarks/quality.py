@@ -19,9 +19,9 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import data
-import flags
 import metrics
 
+import flags
 import tensorflow.compat.v1 as tf
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -13,7 +13,6 @@ import data
 import ops
 import retrieval
 import run
-import runfolder
 import sample
 import vae
 
@@ -21,6 +20,7 @@ import drive
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import runfolder
 import scipy.stats
 import tensorflow.compat.v1 as tf
 from sklearn.decomposition import PCA

@@ -9,9 +9,9 @@ import threading
 import zipfile
 
 import data
+
 import files
 import mnist
-
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf

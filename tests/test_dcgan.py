@@ -2,8 +2,8 @@
 import math
 
 import dcgan
-import files
 
+import files
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf

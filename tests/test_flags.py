@@ -1,6 +1,5 @@
 """Flags from a source file written for the test."""
 import flags
-
 import pytest
 
 SCRIPT = '''"""A script for a test."""

@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import data
-import evaluator
-import files
 import metrics
 from benchmarks import controls
 
+import evaluator
+import files
 import numpy as np
 import prdc
 import pytest

@@ -2,7 +2,6 @@
 import math
 
 import data
-import files
 import improved_gan
 import objectives
 import ops
@@ -12,6 +11,7 @@ import testbed
 from objectives import OBJECTIVES, PENALTIES
 
 import drive
+import files
 import numpy as np
 import pytest
 import scipy.stats

@@ -1,7 +1,7 @@
 """Layers against NumPy, noise against its moments and its counters, one optimizer step against the other network."""
-import convolutions
 import ops
 
+import convolutions
 import numpy as np
 import pytest
 import scipy.stats

@@ -9,16 +9,16 @@ import types
 import zlib
 
 import data
-import evaluator
-import files
-import flags
 import gan_fc
 import metrics
-import pictures
 import run
 import sample
 
+import evaluator
+import files
+import flags
 import numpy as np
+import pictures
 import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image

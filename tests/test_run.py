@@ -13,18 +13,18 @@ import time
 
 import data
 import dcgan
-import files
 import ops
 import run
 import sample
-from flags import constants
 
 import drive
+import files
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
+from flags import constants
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL = ('--width 2 --hidden 32 --batch-size 16 --steps 40 '

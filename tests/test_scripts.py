@@ -3,11 +3,11 @@ import importlib
 import math
 
 import data
-import files
-import flags
 import run
 
 import drive
+import files
+import flags
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf

@@ -1,10 +1,10 @@
 """stacked_mnist: three digits as colour channels, its 1,000 classes, their count and their KL against what theory expects."""
 import data
+import metrics
+
 import evaluator
 import files
-import metrics
 import mnist
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,7 @@
 """Pictures by their pixels, read back with the library that wrote them."""
-import files
 import viz
 
+import files
 import imageio.v3 as iio
 import numpy as np
 import pytest

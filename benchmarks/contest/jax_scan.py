@@ -7,13 +7,12 @@ Convolutions of stride 2 as XLA has them, or as products of shifted slices, whic
 import functools
 import sys
 
-from pictures import pictures
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from pace import Pace
+from pictures import pictures
 
 kind, batch, precision, how = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 low = jnp.dtype(precision)

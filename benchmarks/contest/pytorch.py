@@ -4,11 +4,10 @@
 """
 import sys
 
-from pictures import pictures
-
 import torch
 import torch.nn.functional as F
 from pace import Pace
+from pictures import pictures
 from torch import nn
 
 kind, batch, precision, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]

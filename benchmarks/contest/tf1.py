@@ -4,11 +4,10 @@
 """
 import sys
 
-from pictures import pictures
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 from pace import Pace
+from pictures import pictures
 
 kind, batch, precision = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 tf.disable_eager_execution()

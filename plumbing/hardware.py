@@ -1,0 +1,45 @@
+"""What the machine can do: 16 or 32 bits, and the session that uses them."""
+import pathlib
+
+from plumbing import convolutions
+from plumbing.files import UserError
+
+import tensorflow.compat.v1 as tf
+from tensorflow import config as tf_config
+
+
+def prepare(precision):
+    """Sets what has to be set before the graph is built. precision: 'auto', 'float32' or 'mixed', as `resolve` takes it.
+
+    On a GPU operations become deterministic, which exact resuming needs, and float32 means float32, not TF32. None of
+    this has been run: there was no GPU at hand.
+    """
+    if tf_config.list_physical_devices('GPU'):
+        tf_config.experimental.enable_op_determinism()
+        tf_config.experimental.enable_tensor_float_32_execution(resolve(precision) != 'float32')
+    convolutions.BFLOAT16 = resolve(precision) == 'mixed' and not tf_config.list_physical_devices('GPU')
+
+
+def resolve(wanted, images=True):
+    """'mixed' or 'float32', what `wanted` ('auto' or one of these) means on this machine.
+
+    images: whether the data are images. Their pixels have 8 bits, so that 16 do; coordinates would be rounded to a lattice.
+    Raises UserError for 'mixed' on a CPU without bfloat16 instructions.
+    """
+    gpu = bool(tf_config.list_physical_devices('GPU'))
+    cpuinfo = pathlib.Path('/proc/cpuinfo')
+    bfloat16 = cpuinfo.exists() and any(word in cpuinfo.read_text() for word in ('avx512_bf16', 'amx_bf16'))
+    if wanted == 'mixed' and not gpu and not bfloat16:
+        raise UserError('this CPU has no bfloat16 instructions: use --precision float32')
+    return wanted if wanted != 'auto' else 'mixed' if bfloat16 and images and not gpu else 'float32'
+
+
+def session_config(precision):
+    """ConfigProto for 'float32' or 'mixed'; mixed precision is a rewrite of the graph, to bfloat16 on a CPU."""
+    config = tf.ConfigProto(allow_soft_placement=True)
+    if precision == 'mixed':
+        rewrite = config.graph_options.rewrite_options
+        on = type(rewrite).ON
+        rewrite.auto_mixed_precision_onednn_bfloat16 = on  # CPU
+        rewrite.auto_mixed_precision = on                  # GPU
+    return config

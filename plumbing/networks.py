@@ -1,0 +1,110 @@
+"""Networks with named inputs: what each input looks like, and how to draw it for sampling."""
+import inspect
+import typing
+import zlib
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+
+class Input(typing.NamedTuple):
+    """One input of a network: `kind` says what it is drawn from, `shape` is that of one example."""
+    kind: str            # 'normal', 'uniform', 'label' or 'images'
+    shape: tuple         # (100,) for a latent vector, () for a label, (28, 28, 1) for an image
+    bounds: tuple = ()   # of 'uniform': lowest and highest value
+    classes: int = 0     # of 'label': how many there are
+
+    @property
+    def dtype(self):
+        return np.dtype('int32' if self.kind == 'label' else 'float32')
+
+
+def normal(size):
+    """A latent vector of `size` numbers from N(0, 1)."""
+    return Input('normal', (size,))
+
+
+def uniform(size, low=-1.0, high=1.0):
+    """A latent vector of `size` numbers from U[low, high)."""
+    return Input('uniform', (size,), (low, high))
+
+
+def label(classes):
+    """A class, as a whole number from 0 to classes - 1."""
+    return Input('label', (), classes=classes)
+
+
+def images(size, channels):
+    """Images float32 [size, size, channels] in [-1, 1]. They are given, not drawn."""
+    return Input('images', (size, size, channels))
+
+
+class Network(typing.NamedTuple):
+    """A function of tensors [N, ...], one for each of `inputs` in their order, to a tensor [N, ...] named `output`."""
+    function: typing.Callable
+    output: str
+    inputs: dict         # {name: Input}
+
+    def apply(self, tensors):
+        """The network on a list of tensors, for sampling: a function that has a parameter `training` gets False."""
+        sampling = {'training': False} if 'training' in inspect.signature(self.function).parameters else {}
+        return tf.identity(self.function(*tensors, **sampling), self.output)
+
+    def placeholders(self):
+        """{name: placeholder [None, *shape]} of the inputs."""
+        return {name: tf.placeholder(found.dtype, [None, *found.shape], name) for name, found in self.inputs.items()}
+
+    def described(self):
+        """The network as JSON: {'inputs': {name: fields}, 'output': name}."""
+        return {'inputs': {name: found._asdict() for name, found in self.inputs.items()}, 'output': self.output}
+
+
+def network(function, output, **inputs):
+    """For example `network(generator, 'images', z=normal(100), label=label(10))`; see `Network`."""
+    return Network(function, output, inputs)
+
+
+def inputs_of(described):
+    """{name: Input} of a network as `Network.described` wrote it."""
+    return {name: Input(**{field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()})
+            for name, fields in described['inputs'].items()}
+
+
+def can_be_drawn(inputs):
+    """Whether all inputs are latents and labels."""
+    return all(found.kind != 'images' for found in inputs.values())
+
+
+def draw(inputs, count, seed=0):
+    """{name: array [count, *shape]} for a network's inputs: latents from their distributions, classes in turn.
+
+    Each input has a random stream of its own, and the first rows are the same for every count.
+    """
+    drawn = {}
+    for name, found in inputs.items():
+        random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        if found.kind == 'label':
+            drawn[name] = np.arange(count, dtype=np.int32) % found.classes
+        elif found.kind == 'normal':
+            drawn[name] = random.standard_normal([count, *found.shape], np.float32)
+        elif found.kind == 'uniform':
+            low, high = found.bounds
+            drawn[name] = low + (high - low) * random.random([count, *found.shape], np.float32)
+        else:
+            raise ValueError(f'the input {name!r} is given, not drawn')
+    return drawn
+
+
+def grid(inputs, count, seed=0):
+    """(inputs of about `count` images to show side by side, columns of the grid or None for a square).
+
+    Without a label they are `draw`'s; with one there is a row for each class, with the same latents in every row.
+    """
+    label = next((name for name, found in inputs.items() if found.kind == 'label'), None)
+    if label is None:
+        return draw(inputs, count, seed), None
+    rows = min(inputs[label].classes, count)
+    columns = max(1, round(count / rows))
+    shown = {name: np.concatenate([values] * rows) for name, values in draw(inputs, columns, seed).items()}
+    shown[label] = np.repeat(np.arange(rows, dtype=np.int32), columns)
+    return shown, columns

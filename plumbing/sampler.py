@@ -1,0 +1,48 @@
+"""Draws from the averaged networks in the session that trains."""
+from plumbing import networks, pixels
+
+import numpy as np
+
+
+class Sampler:
+    """Samples of the network 'generator', what a script's `pictures` gives, and the averaged weights.
+
+    shape: (H, W, C) of a sample, or None where there is no generator of images from latents and labels.
+    """
+
+    def __init__(self, session, found, averaged, grid, count, seed):
+        """found: {name: networks.Network}; averaged: graph.Sampling; grid, count: samples of a picture and of a measurement."""
+        self._session, self._averaged, self.shape = session, averaged, None
+        generator = found.get('generator')
+        if generator and generator.output == 'images' and networks.can_be_drawn(generator.inputs):
+            self.shape = tuple(averaged.outputs['generator'].shape[1:].as_list())
+            self._grid, self.columns = networks.grid(generator.inputs, grid, seed)
+            self._drawn = networks.draw(generator.inputs, count, seed)
+
+    def images(self, inputs):
+        """uint8 [N, H, W, C] for {name of an input: array [N, ...]}."""
+        placeholders, output = self._averaged.inputs['generator'], self._averaged.outputs['generator']
+        count = len(next(iter(inputs.values())))
+        blocks = [self._session.run(output, {placeholders[name]: array[i:i + 500] for name, array in inputs.items()})
+                  for i in range(0, count, 500)]
+        return np.concatenate([pixels.to_uint8(block) for block in blocks])
+
+    def samples(self, count):
+        """The same `count` samples every time, uint8 [count, H, W, C]."""
+        return self.images({name: array[:count] for name, array in self._drawn.items()})
+
+    def grid(self):
+        """The same samples every time, to be shown side by side in `columns` (None for a square): uint8 [N, H, W, C]."""
+        return self.images(self._grid)
+
+    def pictures(self):
+        """What the script's `pictures` gives, as arrays, or None if it has none."""
+        return None if self._averaged.pictures is None else self._session.run(self._averaged.pictures)
+
+    def measured(self):
+        """{name: value} of the script's `measures`."""
+        return self._session.run(self._averaged.measured)
+
+    def weights(self):
+        """{name of a variable: its average}."""
+        return self._session.run({source.op.name: average for average, source in self._averaged.averages})
