@@ -6,6 +6,8 @@ from the squared error alone. If both were linear, the best they could do is PCA
 beat.
 
     python autoencoder.py --dataset mnist --code-size 2
+
+Page: docs/autoencoders.md
 """
 import math
 
@@ -58,7 +60,7 @@ def decoder(code):
 
 def corrupt(x, share, u):
     """x [B, h, w, c] in [-1, 1], a `share` of its pixels turned black or white by u [B, h, w, 1] from U[0, 1)."""
-    return tf.where(u < share / 2, -tf.ones_like(x), tf.where(u < share, tf.ones_like(x), x))
+    return tf.where_v2(u < share / 2, -1.0, tf.where_v2(u < share, 1.0, x))
 
 
 def error(x, y):

@@ -6,6 +6,8 @@ network can run away from the other. The rule and D are those of Bruner & Deshpa
 Networks for Beginners"; the smoothed labels are from Salimans et al. 2016, arXiv:1606.03498.
 
     python balanced_gan.py --dataset mnist
+
+Page: docs/dcgan.md
 """
 import data
 import ops
@@ -37,8 +39,6 @@ SEED = 0                 # random seed
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: maps doubled, then convolved."""
     side = IMAGE_SIZE // 4
-    if IMAGE_SIZE % 4:
-        raise files.UserError('IMAGE_SIZE must be a multiple of 4: G doubles its maps twice')
     with ops.network('generator'):
         h = ops.dense(z, side * side * 100, 'dense1', bias=False)
         h = tf.nn.relu(ops.batch_norm(tf.reshape(h, [-1, side, side, 100]), training, 'norm1'))   # [B, 7, 7, 100]
@@ -87,6 +87,8 @@ def draw(fake, fake_judgements, real, real_judgements):
 
 
 def main():
+    if IMAGE_SIZE % 4:
+        raise files.UserError('IMAGE_SIZE must be a multiple of 4: G doubles its maps twice')
     tf.disable_control_flow_v2()  # so that tf.cond skips the gradients of a loss that is computed outside
     tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)

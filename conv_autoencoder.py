@@ -7,6 +7,8 @@ the maximum was and leaves the rest 0 (then those places, not only the code, tel
 repeats it.
 
     python conv_autoencoder.py --dataset mnist --unpool repeat
+
+Page: docs/autoencoders.md
 """
 import math
 

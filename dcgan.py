@@ -5,6 +5,8 @@ Two convolutional networks compete: the discriminator D learns to tell real imag
 learns to make images that D takes for real. Strided convolutions instead of pooling, batch norm in both networks.
 
     python dcgan.py --dataset mnist
+
+Page: docs/dcgan.md
 """
 import math
 

@@ -4,6 +4,8 @@ A generator G turns noise into images, a discriminator D estimates the probabili
 right, G learns to make it wrong. Both are fully connected networks, as in the paper.
 
     python gan_fc.py --dataset mnist
+
+Page: docs/gan.md
 """
 import data
 import ops

@@ -8,6 +8,8 @@ section 3.5, is left out.
 
     python improved_gan.py --dataset mnist
     python improved_gan.py --dataset ring --no-minibatch --feature-matching
+
+Page: docs/mode-collapse.md
 """
 import ops
 import run

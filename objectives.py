@@ -5,6 +5,8 @@ means real, and K is 1 unless the entry says otherwise. Many need a critic that 
 the penalty of its paper, and --penalty takes any other. The names are in OBJECTIVES and PENALTIES below.
 
     python objectives.py --objective hinge --penalty r1 --dataset grid
+
+Page: docs/mode-collapse.md
 """
 import typing
 

@@ -8,6 +8,8 @@ not exactly 1: sigma is an estimate from one power iteration per update, which m
 convolution is that of its kernel, so that a layer whose windows of 4x4 overlap may stretch up to twice as much.
 
     python sn_gan.py --dataset mnist
+
+Page: docs/mode-collapse.md
 """
 import contextlib
 

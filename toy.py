@@ -6,6 +6,8 @@ PACKING samples at once, the lack of variety gives them away.
 
     python toy.py
     python toy.py --packing 2
+
+Page: docs/mode-collapse.md
 """
 import ops
 import run
@@ -42,6 +44,13 @@ def pack(x, packing):
     return tf.reshape(tf.transpose(tf.reshape(x, [-1, packing, h, w, c]), [0, 2, 3, 1, 4]), [-1, h, w, packing * c])
 
 
+def discriminator(x):
+    """x [B PACKING, n] or [B PACKING, h, w, c] -> logits [B, 1], one for each pack."""
+    with ops.network('discriminator'):
+        packs = pack(x, PACKING)
+    return testbed.discriminator(packs)
+
+
 def losses(real_logits, fake_logits):
     """Logits [B, 1] of packs of data and of samples -> (d_loss, g_loss)."""
     d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
@@ -63,8 +72,7 @@ def main():
         z = ops.noise([BATCH_SIZE * PACKING, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
-    real_logits = testbed.discriminator(pack(x, PACKING))
-    fake_logits = testbed.discriminator(pack(fake, PACKING))
+    real_logits, fake_logits = discriminator(x), discriminator(fake)
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real_logits, fake_logits)

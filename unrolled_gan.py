@@ -5,6 +5,8 @@ these updates: a mode that D is about to reject no longer pays off, so that ther
 
     python unrolled_gan.py --dataset ring
     python unrolled_gan.py --dataset ring --unroll 0
+
+Page: docs/mode-collapse.md
 """
 import contextlib
 
@@ -95,6 +97,7 @@ def main():
 
     with tf.name_scope('losses'):
         d_loss, _ = losses(real_logits, fake_logits)
+        judged = {'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
     rate = ops.linear_decay() if DECAY else 1.0
     with tf.variable_scope('optimizers'):
         d_optimizer = tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1, BETA2)
@@ -103,12 +106,10 @@ def main():
         ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, D_LEARNING_RATE * rate, UNROLL)
         with substituted(ahead):
             _, g_loss = losses(testbed.discriminator(x), testbed.discriminator(fake))
-    with tf.variable_scope('optimizers'):
+    with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1, BETA2), g_loss, 'generator/')
 
-    scalars = {'d_loss': d_loss, 'g_loss': g_loss,
-               'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
-    testbed.train(globals(), [d_step, g_step], scalars, testbed.discriminator,
+    testbed.train(globals(), [d_step, g_step], {'d_loss': d_loss, 'g_loss': g_loss, **judged}, testbed.discriminator,
                   lambda logits: losses(tf.stop_gradient(logits), logits)[1])
 
 

@@ -6,6 +6,8 @@ log-likelihood minus the penalty is a lower bound of log p(x), the ELBO, in nats
 grey value as the probability of white.
 
     python vae.py --dataset mnist
+
+Page: docs/autoencoders.md
 """
 import statistics
 

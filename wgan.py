@@ -6,6 +6,8 @@ estimates, up to a factor, the Wasserstein distance between the two distribution
 GAN (gan_fc.py), so that these changes are the only difference.
 
     python wgan.py --dataset mnist
+
+Page: docs/wasserstein.md
 """
 import data
 import ops

@@ -5,6 +5,8 @@ its gradient towards 1 on the lines between real and generated images. No batch 
 applies to the gradient at each image alone.
 
     python wgan_gp.py --dataset mnist
+
+Page: docs/wasserstein.md
 """
 import math
 
@@ -26,7 +28,7 @@ WIDTH = 64               # channels of the layer nearest to the pixels; the next
 PENALTY = 10.0           # lambda, the weight of the gradient penalty; 0 leaves it out
 LEARNING_RATE = 1e-3     # ten times the paper's: as stable here, and sooner there
 BETA1 = 0.0              # Adam's beta1, in [0, 1); the paper's
-BETA2 = 0.9              # the paper's
+BETA2 = 0.9              # Adam's beta2, in [0, 1); the paper's
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
 

@@ -1,7 +1,7 @@
 """Which objectives and remedies collapse? Trains each row of a table on each data set, from several seeds, and writes it.
 
-    python benchmarks/collapse.py docs/collapse
-    python benchmarks/collapse.py docs/collapse --only 'plain GAN' 'packing 4' --datasets grid --seeds 5 --jobs 2
+    python -m benchmarks.collapse docs/collapse
+    python -m benchmarks.collapse docs/collapse --only 'plain GAN' 'packing 4' --datasets grid --seeds 5 --jobs 2
 
 docs/collapse.json keeps every cell that was measured, with its command, so that the same command goes on where it stopped, and
 only cells whose commands have changed are measured again; docs/collapse.md is the table of what there is. All rows have
@@ -19,12 +19,9 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-
 import objectives
+from plumbing import files, flags
 
-import files
-import flags
 import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -89,7 +86,7 @@ def measured(arguments):
     """Runs a script -> {measure: number}, or {'failed': why} of a run that diverges; RuntimeError if it ends otherwise."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, *arguments, '--run-dir', f'{folder}/run'], cwd=ROOT, text=True,
-                              capture_output=True, env={**os.environ, 'PYTHONPATH': str(ROOT), **ONE_THREAD})
+                              capture_output=True, env={**os.environ, **ONE_THREAD})
         if done.returncode == 2 and (found := re.search(r'(\w+ is \S+|weights are no longer finite) at step \d+', done.stderr)):
             return {'failed': found[0]}
         if done.returncode:
@@ -137,10 +134,10 @@ def page(cells):
                     for name, row in ROWS.items())
     return f'''# Objectives and remedies, measured
 
-Written by `python benchmarks/collapse.py docs/collapse` ({models[0]}, TensorFlow {tf.__version__}). Mean ± standard
+Written by `python -m benchmarks.collapse docs/collapse` ({models[0]}, TensorFlow {tf.__version__}). Mean ± standard
 deviation over as many seeds as the second column says, one number for each data set; – was not measured. Each run has one
 thread: with more of them sums are rounded otherwise, and a seed is another run. Ring and grid: data and measures of the
-published tables (2,500 samples, see `testbed.measures`; data themselves have 98.9% of high quality), but networks, learning
+published tables (2,500 samples, see `plane.measures`; real data have 98.9% of high quality), but networks, learning
 rates and lengths of our own. MNIST: 10,000 samples, under the classifier of metrics.py. Stacked MNIST: 26,000 samples. The
 runs on pictures are short, so that they show how a row begins.
 

@@ -7,9 +7,8 @@ import sys
 
 import data
 import metrics
+from plumbing import files, flags, measures
 
-import files
-import flags
 import numpy as np
 
 COLUMNS = {     # column: what is printed of the number
@@ -28,17 +27,17 @@ def controls(dataset, count):
     test, labels = data.load(dataset, 'test')
     random = np.random.default_rng(0)
     noise = random.normal(train.mean(), train.std(), [count, *train.shape[1:]])
-    some = metrics.draw(test, count)
+    some = measures.subset(test, count)
 
     def fill(images):
-        return images[np.arange(count) % len(images)] if len(images) < count else metrics.draw(images, count)
+        return images[np.arange(count) % len(images)] if len(images) < count else measures.subset(images, count)
 
     return {
         'Gaussian noise': np.clip(noise, 0, 255).astype(np.uint8),
         'blurred': blur(some),
         'one class missing': fill(test[labels != 3]),
         'one class only': fill(test[labels == 3]),
-        '100 pictures repeated': fill(metrics.draw(test, 100)),
+        '100 pictures repeated': fill(measures.subset(test, 100)),
         'training pictures': train[random.choice(len(train), count, replace=False)],
     }
 

@@ -1,20 +1,17 @@
 """Why a Wasserstein critic: what D, a clipped critic and a penalized critic say of N(0, 1) and N(mean, 1), in one picture.
 
-    python benchmarks/distances.py docs/distances.png
+    python -m benchmarks.distances docs/distances.png
 
 The Jensen-Shannon divergence that D estimates stops growing at ln 2, and with it the gradient; |mean| does not.
 """
-import pathlib
 import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import gan_fc
 import ops
 import wgan
 import wgan_gp
+from plumbing import files
 
-import files
 import matplotlib.figure
 import numpy as np
 import tensorflow.compat.v1 as tf

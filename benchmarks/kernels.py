@@ -1,21 +1,18 @@
 """Where a step's time goes: kernel time by operation, from TensorFlow's own timeline (RunMetadata).
 
-    python benchmarks/kernels.py dcgan --batch-size 128 --precision mixed
+    python -m benchmarks.kernels dcgan --batch-size 128 --precision mixed
 
 Kernels run at the same time on several threads: their sum may exceed the wall time, which includes the tracing here.
 """
 import collections
 import importlib
-import pathlib
 import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-
 import run
+from benchmarks import flops
+from plumbing import hardware
 
-import flops
 import tensorflow.compat.v1 as tf
 
 STEPS = 5
@@ -24,7 +21,7 @@ ROWS = 25
 
 def train(script, *, updates, **options):
     """In the place of run.train: traces STEPS steps of the updates, without the averaged weights."""
-    config = run._config(run._precision(run.PRECISION))
+    config = hardware.session_config(hardware.resolve(run.PRECISION))
     traced = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
     spent, calls, wall = collections.Counter(), collections.Counter(), 0
     with tf.Session(config=config) as session:
@@ -44,6 +41,7 @@ def train(script, *, updates, **options):
           f'{sum(spent.values()) / STEPS / 1e3:.1f} ms in {sum(calls.values()) // STEPS} kernels')
     for kernel, micros in spent.most_common(ROWS):
         print(f'{micros / STEPS / 1e3:8.2f} ms {calls[kernel] // STEPS:4d} x {kernel}')
+    sys.exit()              # before the script does anything with the results of a run
 
 
 if __name__ == '__main__':

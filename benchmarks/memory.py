@@ -1,6 +1,6 @@
 """Memory and start-up of dcgan.py on folders of 1,000 and of 100,000 colour pictures of 64x64, which it makes for itself.
 
-    python benchmarks/memory.py
+    python -m benchmarks.memory
 
 A row for each folder: how long decoding takes (with everything else before the first step); then, with the decoded
 pictures in the cache, how long it takes to the first step, and the largest resident memory of a run that trains, measures

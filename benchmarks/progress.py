@@ -1,14 +1,13 @@
 """A run in one picture: a scalar and the Frechet distance over the steps, and below them samples from along the way.
 
-    python benchmarks/progress.py runs/wgan-mnist wd docs/wgan-progress.png
+    python -m benchmarks.progress runs/wgan-mnist wd docs/wgan-progress.png
 """
 import csv
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+from plumbing import files
 
-import files
 import imageio.v3 as iio
 import matplotlib.figure
 import numpy as np

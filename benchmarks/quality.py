@@ -1,7 +1,7 @@
 """How long until the pictures are good: seconds from the start of the command to 10, 5 and 2 times real pictures' distance.
 
-    python benchmarks/quality.py results.json --budget 300                        # all recipes, three seeds
-    python benchmarks/quality.py results.json --only dcgan common --dataset mnist --seeds 0 --budget 120
+    python -m benchmarks.quality results.json --budget 300                        # all recipes, three seeds
+    python -m benchmarks.quality results.json --only dcgan common --dataset mnist --seeds 0 --budget 120
 
 Each recipe is its script with flags, run as a program of its own until the budget is over. The Frechet distance is that of
 5,000 samples; real pictures' is that of 5,000 test pictures. The clock is the user's: start, drawing and measuring included.
@@ -16,12 +16,10 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
-
 import data
 import metrics
+from plumbing import flags, measures
 
-import flags
 import tensorflow.compat.v1 as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -44,7 +42,7 @@ RECIPES = {             # name: (script and flags, steps between measurements)
 
 def real(dataset):
     """The Frechet distance of COUNT test pictures."""
-    return metrics.watch(dataset, COUNT)(metrics.draw(data.load(dataset, 'test')[0], COUNT))
+    return metrics.watch(dataset, COUNT)(measures.subset(data.load(dataset, 'test')[0], COUNT))
 
 
 def measure(recipe, dataset, seed, budget, steps=None):

@@ -1,8 +1,8 @@
 """Steps a second of the scripts, and of the same networks in TensorFlow 1 style, PyTorch and JAX, on this machine.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/throughput.py docs/throughput-table.md
-    python benchmarks/throughput.py table.md --only conv-64 --rounds 3
+    python -m benchmarks.throughput docs/throughput-table.md
+    python -m benchmarks.throughput table.md --only conv-64 --rounds 3
 
 A step is one update of D, then one of G, each with noise of its own. All contestants are started first; then each runs
 for a few seconds in turn while the others wait, round after round, so that a machine that slows down does so for all.
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).parent
+ROOT = pathlib.Path(__file__).parents[1]
 FC = ('gan_fc --z-dim 100 --g-hidden 128 --d-hidden 128 --activation relu --no-batch-norm --dropout 0 '
       '--batch-size 256 --weight-average 0 --precision ')
 PEAKS = {'matmul float32': 'peak float32', 'matmul bfloat16': 'peak bfloat16'}
@@ -55,7 +55,7 @@ class Contestant:
     def __init__(self, command):
         name, *arguments = command.split()
         self.errors = tempfile.TemporaryFile('w+')
-        self.process = subprocess.Popen([sys.executable, str(HERE / 'contest' / f'{name}.py'), *arguments], text=True,
+        self.process = subprocess.Popen([sys.executable, '-m', f'benchmarks.contest.{name}', *arguments], text=True, cwd=ROOT,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
                                         env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'})
         self.facts, self.rates = self._hear(), []

@@ -1,142 +1,207 @@
-"""What holds for every script: partition of the variables, shapes, ranges, a readable graph, finite losses at the start."""
+"""The contract of every script, also of those to come: partition, ranges, readable graph, exact resume, sampling, flags."""
 import importlib
 import math
+import re
+import subprocess
+import sys
 
 import data
+import ops
 import run
+from plumbing import files, flags, graph, hardware, networks, savedmodel
 
 import drive
-import files
-import flags
+import forkserver
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from conftest import ROOT, SCRIPTS, as_flags, assert_same_run, small
 
-SCRIPTS = ['dcgan', 'gan_fc', 'wgan', 'wgan_gp', 'balanced_gan']
-BOXES = {'data', 'generator', 'losses', 'optimizers', 'sampling'}  # and one for the discriminator or critic
-
-
-@pytest.fixture(params=SCRIPTS)
-def built(request, monkeypatch):
-    """(module of the script, what it gives to run.train) in a fresh graph."""
-    script, given = importlib.import_module(request.param), {}
-    monkeypatch.setattr(data, 'load', drive.load)
-    monkeypatch.setattr(run, 'train', lambda script, **arguments: given.update(arguments))
-    monkeypatch.setattr(script, 'BATCH_SIZE', 8)
-    for threshold in 'D_FAKE_OVER', 'G_OVER', 'D_REAL_OVER':  # of balanced_gan: none of its updates is left out
-        monkeypatch.setattr(script, threshold, 0.0, raising=False)
-    with tf.Graph().as_default():
-        script.main()
-        yield script, given
+PLAIN = {'data', 'losses', 'optimizers', 'sampling', 'noise'}  # boxes of the graph besides those of the networks
 
 
-def session_of(graph):
-    session = tf.Session(graph=graph)
-    session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
-    return session
+def network_names():
+    return {v.name.split('/')[0] for v in tf.trainable_variables()}
 
 
-def test_the_networks_share_the_variables_out(built):
-    trainable = tf.trainable_variables()
-    generator, other = tf.trainable_variables('generator/'), [v for v in trainable if not v.name.startswith('generator/')]
-    assert generator and len(generator) + len(other) == len(trainable)
-    assert len({v.name.split('/')[0] for v in other}) == 1
+def fed(found, inputs, count=5):
+    """{placeholder: array} for a network's placeholders {name: tensor} and its inputs {name: networks.Input}."""
+    drawn = networks.draw({name: i for name, i in inputs.items() if i.kind != 'images'}, count)
+    images = {name: np.random.default_rng(0).uniform(-1, 1, [count, *i.shape]).astype('f')
+              for name, i in inputs.items() if i.kind == 'images'}
+    return {found[name]: array for name, array in {**drawn, **images}.items()}
 
 
-def test_each_update_leaves_the_other_network_alone(built):
-    _, given = built
-    with session_of(tf.get_default_graph()) as session:
-        for update in set(given['updates']):
-            before = session.run(tf.global_variables())
-            session.run(update)
-            after = session.run(tf.global_variables())
-            changed = {v.op.name.split('/')[0] for v, a, b in zip(tf.global_variables(), before, after, strict=True)
-                       if v.dtype.is_floating and not np.array_equal(a, b)} - {'optimizers'}
-            assert len(changed) == 1
-            trained = tf.trainable_variables(f'{changed.pop()}/')
-            moved = [not np.array_equal(a, b) for v, a, b in zip(tf.global_variables(), before, after, strict=True)
-                     if any(v is t for t in trained)]
-            assert sum(moved) > len(moved) / 2  # RMSProp's first step may be too small to be seen
-
-
-def test_applying_a_network_again_adds_no_variable(built):
-    script, _ = built
-    before = len(tf.global_variables())
-    images = script.generator(tf.zeros([3, script.Z_DIM]), training=True)
-    assert images.shape.as_list() == [3, 28, 28, 1] and len(tf.global_variables()) == before
-
-
-def test_images_are_in_range_and_losses_finite(built):
-    script, given = built
-    z = tf.placeholder(tf.float32, [None, script.Z_DIM])
-    images = given['generator'](z, training=False)
-    with session_of(tf.get_default_graph()) as session:
-        for count in 1, 5:
-            pictures = session.run(images, {z: np.random.default_rng(0).standard_normal([count, script.Z_DIM])})
-            assert pictures.shape == (count, 28, 28, 1) and np.abs(pictures).max() <= 1
-        assert all(math.isfinite(value) for value in session.run(given['scalars']).values())
-
-
-def test_a_latent_gives_the_same_picture_in_any_batch(built):
-    script, given = built
-    z = tf.placeholder(tf.float32, [None, script.Z_DIM])
-    images = given['generator'](z, training=False)
-    points = np.random.default_rng(0).standard_normal([20, script.Z_DIM])
-    with session_of(tf.get_default_graph()) as session:
-        for update in given['updates'] * 3:
-            session.run(update)
-        together = session.run(images, {z: points})
-        np.testing.assert_allclose(session.run(images, {z: points[7:8]})[0], together[7], atol=1e-5)
-
-
-def test_tensorboard_shows_the_story_and_nothing_else(built):
-    _, given = built
-    run._sampling(given['generator'], given['z_dim'], 0.9, given['updates'][-1])
-    boxes = {node.name.split('/')[0] for node in tf.get_default_graph().as_graph_def().node}
-    assert boxes in (BOXES | {'discriminator'}, BOXES | {'critic'})
+def test_there_are_scripts():
+    assert {'dcgan', 'gan_fc', 'wgan', 'vae', 'objectives'} <= set(SCRIPTS) and not {'run', 'sample', 'metrics'} & set(SCRIPTS)
 
 
 @pytest.mark.parametrize('name', SCRIPTS)
-def test_other_sizes_and_colour(name, monkeypatch):
-    script, given = importlib.import_module(name), {}
-    monkeypatch.setattr(data, 'load', drive.load)
-    monkeypatch.setattr(run, 'train', lambda script, **arguments: given.update(arguments))
-    for constant, value in {'IMAGE_SIZE': 20, 'CHANNELS': 3, 'BATCH_SIZE': 8}.items():
-        monkeypatch.setattr(script, constant, value)
-    with tf.Graph().as_default():
-        script.main()
-        images = given['generator'](tf.zeros([3, script.Z_DIM]), training=False)
-        assert images.shape.as_list() == [3, 20, 20, 3]
-        with session_of(tf.get_default_graph()) as session:
-            for update in given['updates']:
-                session.run(update)
-            assert all(math.isfinite(value) for value in session.run(given['scalars']).values())
-
-
-@pytest.mark.parametrize('name', ['wgan_gp', 'conv_autoencoder', 'dcgan'])
-def test_sizes_that_cannot_be_halved_are_refused(name, monkeypatch):
-    script = importlib.import_module(name)
-    monkeypatch.setattr(data, 'load', drive.load)
-    monkeypatch.setattr(script, 'IMAGE_SIZE', 30)
-    with tf.Graph().as_default(), pytest.raises(files.UserError, match='IMAGE_SIZE must be'):
-        script.main()
-
-
-def test_importing_a_script_builds_nothing():
+def test_importing_builds_nothing(name):
     with tf.Graph().as_default() as graph:
-        for name in SCRIPTS:
-            importlib.reload(importlib.import_module(name))
+        importlib.reload(importlib.import_module(name))
         assert not graph.get_operations()
 
 
-@pytest.mark.parametrize('name', ['WEIGHT_AVERAGE', 'BETA1', 'LABEL_SMOOTHING', 'PENALTY', 'WEIGHT', 'NOISE', 'DROPOUT',
-                                  'G_OVER'])
-def test_a_constant_that_may_be_0_may_be_edited_to_0(name):
-    """Without its point too, though 0 then reads as a whole number."""
-    edited = 0
-    for script in [*SCRIPTS, 'objectives', 'improved_gan', 'sn_gan', 'toy', 'unrolled_gan', 'autoencoder', 'vae']:
-        constants = dict(vars(importlib.import_module(script)))
-        if isinstance(constants.get(name), float):
-            edited += 1
-            flags.parse([{**constants, name: 0}], [])
-    assert edited
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_the_docstring_names_paper_command_and_page(name):
+    text = importlib.import_module(name).__doc__
+    assert re.search(r'\b(19|20)\d\d\b', text) and f'    python {name}.py' in text
+    page = re.search(r'^Page: (docs/\S+\.md)$', text, re.M)
+    assert page and f'`{name}.py' in (ROOT / page[1]).read_text()
+
+
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_the_networks_of_a_script(name, build):
+    built = build(name)
+    names, everything = network_names(), tf.global_variables()
+    found, updates, scalars = (built.given[key] for key in ('networks', 'updates', 'scalars'))
+    assert {v.name.split('/')[0] for v in everything} <= names | {'data', 'optimizers', 'losses'}
+
+    # Applied again as run.train does, the networks add no variables but averages, and no box to the graph.
+    sampling = graph.sampling(found, 0.9, updates[-1], built.given.get('pictures'), built.given.get('measures', dict))
+    new = [v.op.name for v in tf.global_variables() if not any(v is old for old in everything)]
+    assert all(name.startswith('sampling/') or name == 'optimizers/step' for name in new)
+    assert len(sampling.averages) >= len(new) - 1 > 0 and not tf.trainable_variables('sampling/')
+    assert {node.name.split('/')[0] for node in tf.get_default_graph().as_graph_def().node} <= PLAIN | names
+
+    with built.session() as session:
+        # Of several updates each moves one network, and most of it; a script with one update moves all of them.
+        moved_once = set()
+        for update in dict.fromkeys(updates):
+            before = session.run(everything)
+            session.run(update)
+            after = session.run(everything)
+            changed = {v.op.name: not np.array_equal(a, b) for v, a, b in zip(everything, before, after, strict=True)}
+            moved = {v.name.split('/')[0] for v in everything if v.dtype.is_floating and changed[v.op.name]} & names
+            assert moved == names if len(set(updates)) == 1 else len(moved) == 1
+            for network in moved:
+                trainable = [changed[v.op.name] for v in tf.trainable_variables(f'{network}/')]
+                assert sum(trainable) > len(trainable) / 2  # RMSProp's first step may be too small to be seen
+            moved_once |= moved
+        assert moved_once == names
+
+        # What is reported is finite; what is measured draws nothing; outputs are in range, in any batch the same.
+        session.run([average.assign(source) for average, source in sampling.averages])
+        assert all(math.isfinite(value) for value in session.run(scalars).values())
+        measured = [session.run(sampling.measured) for _ in range(2)]
+        assert measured[0] == measured[1] and all(map(math.isfinite, measured[0].values()))
+        for key, network in found.items():
+            feed = fed(sampling.inputs[key], network.inputs)
+            output = session.run(sampling.outputs[key], feed)
+            assert len(output) == 5 and np.isfinite(output).all()
+            assert network.output != 'images' or (output.ndim == 4 and np.abs(output).max() <= 1)
+            alone = session.run(sampling.outputs[key], {tensor: array[3:4] for tensor, array in feed.items()})
+            np.testing.assert_allclose(alone[0], output[3], atol=1e-5)
+
+
+@pytest.mark.parametrize('name', [name for name in SCRIPTS if 'IMAGE_SIZE' in flags.constants(vars(importlib.import_module(name)))])
+def test_other_sizes_and_colour(name, build):
+    built = build(name, IMAGE_SIZE=20, CHANNELS=3)
+    with built.session() as session:
+        for update in built.given['updates']:
+            session.run(update)
+        assert all(math.isfinite(value) for value in session.run(built.given['scalars']).values())
+        for network in built.given['networks'].values():
+            inputs = [tf.zeros([3, *i.shape]) for i in network.inputs.values()]
+            assert network.output != 'images' or network.apply(inputs).shape.as_list() == [3, 20, 20, 3]
+
+
+@pytest.mark.parametrize('name', ['wgan_gp', 'conv_autoencoder', 'balanced_gan', 'dcgan'])
+def test_sizes_that_cannot_be_halved_are_refused(name, fresh_graph, monkeypatch):
+    script = importlib.import_module(name)
+    monkeypatch.setattr(data, 'load', drive.load)
+    monkeypatch.setattr(script, 'IMAGE_SIZE', 30)
+    with pytest.raises(files.UserError, match='IMAGE_SIZE must be'):
+        script.main()
+    tf.enable_control_flow_v2()
+
+
+@pytest.mark.parametrize('name, dataset, expected', [
+    ('improved_gan', 'ring', 'float32'), ('sn_gan', 'grid', 'float32'), ('sn_gan', 'mnist', 'mixed')])
+def test_points_of_the_plane_stay_in_32_bits(name, dataset, expected, build, monkeypatch):
+    """Coordinates in 16 bits would lie on a lattice of 1 / 256; pixels have 8 bits themselves."""
+    monkeypatch.setattr(hardware.pathlib.Path, 'read_text', lambda self: 'flags: avx512_bf16')
+    build(name, DATASET=dataset)
+    assert run._settings(vars(importlib.import_module(name)), [])[0]['PRECISION'] == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_a_resumed_run_has_the_same_bits_and_can_be_sampled(name, tmp_path):
+    """Six steps at once against three and three; the constants that may be 0 are edited to a bare 0 in the file."""
+    script = importlib.import_module(name)
+    edited = tmp_path / f'{name}.py'
+    source = (ROOT / f'{name}.py').read_text()
+    zeros = [constant for constant, value in flags.constants(vars(script)).items() if isinstance(value, float) and re.search(
+        rf'^{constant} = .*# .*(in \[0, |(?<![\d.])0 )', source, re.M) and constant != 'TEST_NOISE']
+    for constant in zeros:
+        source = re.sub(rf'^({constant} = )\S+', r'\g<1>0', source, flags=re.M)
+    edited.write_text(source)
+    given = [*as_flags(small(script)), *'--log-every 1 --sample-every 3 --checkpoint-every 3 --eval-every 0 --grid 4'.split()]
+    assert 'WEIGHT_AVERAGE' in zeros
+    for folder, steps in [('straight', 6), ('halves', 3), ('halves', 6)]:
+        status, out, error = forkserver.run(edited, '--run-dir', tmp_path / folder, '--steps', steps, *given)
+        assert status == 0, error
+    assert 'resumes at step 3 of 6' in out
+    assert_same_run(tmp_path / 'straight', tmp_path / 'halves')
+    for key in savedmodel.runfolder.read(tmp_path / 'halves')['networks']:
+        loaded = savedmodel.Loaded(tmp_path / 'halves', key)
+        if networks.can_be_drawn(loaded.inputs):
+            samples = savedmodel.samples(tmp_path / 'halves', 3, seed=1)
+            assert len(samples) == 3
+            np.testing.assert_array_equal(samples[:1], savedmodel.samples(tmp_path / 'halves', 1, seed=1))
+    again = forkserver.run(edited, '--run-dir', tmp_path / 'halves', '--steps', 6, *given)
+    assert again[0] == 0 and 'finished' in again[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_the_default_constants_train_too(name, tmp_path):
+    """Two steps with averages, momenta and noise as the file has them, measured and drawn."""
+    status, out, error = forkserver.run(
+        name, *as_flags(small(importlib.import_module(name))), '--run-dir', tmp_path / 'run', '--steps', 2, '--eval-every', 2,
+        '--eval-count', 80, environment={'DRIVE_COUNT': '80'})
+    assert status == 0, error
+    assert (tmp_path / 'run/samples/step-000002.png').exists() and 'finished' in out
+
+
+@pytest.mark.slow
+def test_a_script_runs_from_any_folder_and_mistakes_are_one_line(tmp_path):
+    """The real thing: python, a path, another working folder."""
+    command = [sys.executable, str(ROOT / 'toy.py')]
+    done = subprocess.run([*command, '--steps', '2', '--sample-every', '0'], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and (tmp_path / 'runs/toy-grid/samples.gif').exists(), done.stderr
+    done = subprocess.run([*command, '--nonsense', '1'], cwd=tmp_path, capture_output=True, text=True)
+    errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert done.returncode == 2 and len(errors) == 1 and '--nonsense' in errors[0] and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_flags(name, capsys):
+    """Every constant is a flag with its reason; what is out of range is refused by name."""
+    script, shared = dict(vars(importlib.import_module(name))), dict(vars(importlib.import_module('run')))
+    with pytest.raises(SystemExit) as caught:
+        flags.parse([script, shared], ['--help'])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    for constant in flags._comments(script['__file__']):
+        assert re.search(rf'--(no-)?{constant.lower().replace("_", "-")}\b', text)
+    for constant in [c for c in ('BETA1', 'BETA2', 'DROPOUT', 'WEIGHT_AVERAGE', 'LABEL_SMOOTHING', 'REAL_LABEL') if c in script]:
+        for value in '1.5', '-0.5', 'nan', *(['1'] if 'LABEL' not in constant else []):
+            with pytest.raises(SystemExit) as caught:
+                flags.parse([dict(script), dict(shared)], [f'--{constant.lower().replace("_", "-")}={value}'])
+            error = capsys.readouterr().err
+            assert caught.value.code == 2 and error.count('\n') == 1 and f'{constant} must be in [0, 1' in error
+    with pytest.raises(SystemExit):
+        flags.parse([dict(script), dict(shared)], ['--precision', 'bananas'])
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_the_noise_of_two_networks_is_not_shared(fresh_graph):
+    tf.set_random_seed(0)
+    a, b = ops.noise([2000], 'a'), ops.noise([2000], 'b')
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        a, b = session.run([a, b])
+    assert abs(np.corrcoef(a, b)[0, 1]) < 0.1

@@ -1,18 +1,19 @@
 """The same networks in JAX: data on the device, many steps in one compiled scan, weights donated.
 
-    python benchmarks/contest/jax_scan.py fc|conv BATCH float32|bfloat16 convolution|products
+    python -m benchmarks.contest.jax_scan fc|conv BATCH float32|bfloat16 convolution|products
 
 Convolutions of stride 2 as XLA has them, or as products of shifted slices, whichever is faster there.
 """
 import functools
 import sys
 
+from benchmarks.contest.pace import Pace
+from benchmarks.contest.pictures import pictures
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from pace import Pace
-from pictures import pictures
 
 kind, batch, precision, how = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 low = jnp.dtype(precision)

@@ -1,19 +1,14 @@
 """The real training path of a script: `run.train` itself, whose progress bar keeps the pace.
 
-    python benchmarks/contest/ours.py dcgan --batch-size 64 …
+    python -m benchmarks.contest.ours dcgan --batch-size 64 …
 """
 import importlib
-import pathlib
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
-
 import run
-
-import flops
-from pace import Pace
+from benchmarks import flops
+from benchmarks.contest.pace import Pace
 
 
 class Bar:

@@ -1,8 +1,9 @@
 """The matmul peak of this machine: one large product after the other through TensorFlow. Argument: float32 or bfloat16."""
 import sys
 
+from benchmarks.contest.pace import Pace
+
 import tensorflow.compat.v1 as tf
-from pace import Pace
 
 SIZE = 2048
 

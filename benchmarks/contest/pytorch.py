@@ -1,13 +1,14 @@
 """The same networks in PyTorch, eager or compiled, in float32 or under bfloat16 autocast.
 
-    python benchmarks/contest/pytorch.py fc|conv BATCH float32|bfloat16 eager|compile
+    python -m benchmarks.contest.pytorch fc|conv BATCH float32|bfloat16 eager|compile
 """
 import sys
 
+from benchmarks.contest.pace import Pace
+from benchmarks.contest.pictures import pictures
+
 import torch
 import torch.nn.functional as F
-from pace import Pace
-from pictures import pictures
 from torch import nn
 
 kind, batch, precision, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]

@@ -1,13 +1,14 @@
 """The same networks the TensorFlow 1 way: placeholders, NumPy batches and noise, two session.run a step.
 
-    python benchmarks/contest/tf1.py fc|conv BATCH float32|bfloat16
+    python -m benchmarks.contest.tf1 fc|conv BATCH float32|bfloat16
 """
 import sys
 
+from benchmarks.contest.pace import Pace
+from benchmarks.contest.pictures import pictures
+
 import numpy as np
 import tensorflow.compat.v1 as tf
-from pace import Pace
-from pictures import pictures
 
 kind, batch, precision = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 tf.disable_eager_execution()
