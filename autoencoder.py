@@ -5,7 +5,7 @@ An encoder compresses an image into a short code, a decoder reconstructs the ima
 from the squared error alone. If both were linear, the best they could do is PCA; they are deep, and PCA is what they must
 beat.
 
-    python autoencoder.py --dataset mnist --code-size 2
+    python autoencoder.py --dataset mnist
 
 Page: docs/autoencoders.md
 """

@@ -20,9 +20,9 @@ import tensorflow.compat.v1 as tf
 OBJECTIVE = 'non-saturating'  # a name in OBJECTIVES; any other word lists them
 PENALTY = 'own'          # a name in PENALTIES, or 'own': that of the objective's paper; any other word lists them
 DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
-WEIGHT = 10.0            # of the penalty: lambda or gamma; 0 leaves it out
-CLIP = 0.1               # of 'clip': the largest weight of the critic
-NOISE = 0.1              # of 'instance-noise': its standard deviation at the start; 0 adds none
+WEIGHT = 10.0            # of the penalty: lambda or gamma, in [0, inf)
+CLIP = 0.1               # of 'clip': the largest weight of the critic, in (0, inf)
+NOISE = 0.1              # of 'instance-noise': its standard deviation at the start, in [0, inf)
 D_STEPS = 1              # updates of the critic in a step, before one of G
 STEPS = 8000             # steps of the training
 BATCH_SIZE = 128         # real samples in an update, and as many generated ones

@@ -28,7 +28,7 @@ Z_DIM = 100              # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
 DECAY = False            # decay the learning rates linearly to 0
-BETA1 = 0.5              # Adam's beta1, in [0, 1); that of the paper's settings A to C
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
 

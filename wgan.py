@@ -3,7 +3,7 @@
 The discriminator becomes a critic: no sigmoid and no logarithm, its scores are any real numbers. Its weights are clipped
 after every update, so that it stays Lipschitz continuous, and the gap between its scores of real and of generated images
 estimates, up to a factor, the Wasserstein distance between the two distributions. The networks are those of the original
-GAN (gan_fc.py), so that these changes are the only difference.
+GAN (gan_fc.py).
 
     python wgan.py --dataset mnist
 
@@ -24,7 +24,7 @@ BATCH_SIZE = 64          # the paper's
 Z_DIM = 64               # length of the latent vector z
 G_HIDDEN = (256, 512)    # units of the generator's hidden layers
 C_HIDDEN = (512, 256)    # units of the critic's hidden layers
-CLIP = 0.01              # every weight of the critic stays in [-CLIP, CLIP]
+CLIP = 0.01              # in (0, inf): every weight of the critic stays in [-CLIP, CLIP]
 OPTIMIZER = 'rmsprop'    # 'rmsprop' or 'sgd': no momentum, because the critic's loss moves under it
 C_LEARNING_RATE = 2e-4   # the critic's; the paper's 5e-5 learns slowly from so few updates
 G_LEARNING_RATE = 1e-4   # the generator's

@@ -14,7 +14,7 @@ import pathlib
 import re
 import tokenize
 
-INTERVAL = re.compile(r'in ([\[(])([\d.]+), ([\d.]+)([\])])')
+INTERVAL = re.compile(r'in ([\[(])([\d.]+), ([\d.]+|inf)([\])])')
 MOST = {'SEED': 2**31 - 1}  # what a seed of the graph has room for; other whole numbers end at 2^63
 
 
