@@ -20,23 +20,32 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from sklearn.decomposition import PCA
 
+# data
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28           # pixels on a side
 CHANNELS = 1              # 1 is grey, 3 is colour
-STEPS = 5000              # one step is one update of both networks
-BATCH_SIZE = 128          # pictures in an update
+
+# networks
 CODE_SIZE = 32            # numbers in a code; a picture of 28x28 has 784
 HIDDEN = (512, 256)       # units of the encoder's hidden layers; the decoder has the same ones backwards
+
+# denoising, and PCA to compare with
 NOISE = 0.0               # share of the pixels that training turns black or white, in [0, 1]; above 0 the network denoises
 TEST_NOISE = 0.25         # the same share in the noisy test images, in [0, 1]; both kinds are measured on them
+PCA_BYTES = 2**28         # of training pictures as floats, from which the principal components are computed
+
+# training
+STEPS = 5000              # one step is one update of both networks
+BATCH_SIZE = 128          # pictures in an update
 LEARNING_RATE = 1e-3      # for Adam
 WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for measuring and export, in [0, 1); 0 uses the raw weights
 SEED = 0                  # random seed
+
+# reports
 SAMPLE_EVERY = 500        # steps between pictures
 EVAL_EVERY = 500          # steps between errors on the test set
 CHECKPOINT_EVERY = 2000   # steps between checkpoints
 COLUMNS = 16              # test pictures in the grid
-PCA_BYTES = 2**28         # of training pictures as floats, from which the principal components are computed
 
 
 def encoder(x):

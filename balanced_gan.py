@@ -18,22 +18,31 @@ from plumbing import files
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, a multiple of 4
 CHANNELS = 1             # 1 is grey, 3 is colour
-STEPS = 2000             # one step is the three updates, those that are not skipped
-BATCH_SIZE = 64          # pictures in an update
+
+# networks
 Z_DIM = 100              # length of the latent vector z
+
+# balance
 D_FAKE_THRESHOLD = 0.6   # in [0, inf): D learns on generated images while its loss on them is above this
 G_THRESHOLD = 0.5        # in [0, inf): G learns while its loss is above this
 D_REAL_THRESHOLD = 0.45  # in [0, inf): D learns on real images while its loss on them, never below 0.325, is above this
 LABEL_SMOOTHING = 0.1    # in [0, 1]: the target of real images is 1 minus this
+
+# training
+STEPS = 2000             # one step is the three updates, those that are not skipped
+BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 1e-3   # for Adam; without the thresholds D runs away at this rate
 G_LEARNING_RATE = 1e-3   # the same
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
-SHOWN = 24               # generated and real images that are drawn, each with D's judgement
 SEED = 0                 # random seed
+
+# reports
+SHOWN = 24               # generated and real images that are drawn, each with D's judgement
 
 
 def generator(z, training):

@@ -19,17 +19,24 @@ from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28           # pixels on a side, a multiple of 4
 CHANNELS = 1              # 1 is grey, 3 is colour
-STEPS = 3000              # one step is one update of both networks
-BATCH_SIZE = 64           # pictures in an update
+
+# networks
 CODE_SIZE = 32            # numbers in a code; a picture of 28x28 has 784
 WIDTH = 16                # channels of the layer nearest to the pixels; the next has twice as many
 UNPOOL = 'switches'       # 'switches' or 'repeat': back to where the maximum was, or all over its square
+
+# training
+STEPS = 3000              # one step is one update of both networks
+BATCH_SIZE = 64           # pictures in an update
 LEARNING_RATE = 1e-3      # for Adam
 WEIGHT_AVERAGE = 0.998    # EMA decay of the weights, used for measuring and export, in [0, 1); 0 uses the raw weights
 SEED = 0                  # random seed
+
+# reports
 SAMPLE_EVERY = 200        # steps between pictures
 EVAL_EVERY = 500          # steps between errors on the test set
 COLUMNS = 16              # test pictures in the grid

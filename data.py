@@ -17,7 +17,7 @@ CLASSES = {
     'mnist': tuple('0123456789'), 'stacked_mnist': tuple(f'{number:03d}' for number in range(1000)),
     'fashion_mnist': ('t-shirt', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker', 'bag', 'ankle boot')}
 STACKED = {'train': 128_000, 'test': 26_000}  # pictures of stacked_mnist, as in Lin et al. 2018 (arXiv:1712.04086)
-HELD_OUT = 10  # of so many pictures in a folder, one is in the test set
+HELD_OUT = 10  # one in so many pictures of a folder is in the test set
 HELD_OUT_BYTES = 2**26  # at most, 5,461 pictures of 64x64x3: all of them are measured at once
 IN_MEMORY = 2**28  # bytes; larger sets stay where they are, on disk or in memory, and only batches enter the graph
 

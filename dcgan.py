@@ -17,17 +17,24 @@ from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
 CHANNELS = 1             # 1 is grey, 3 is colour
-STEPS = 4000             # one step is one update of D, then one of G
-BATCH_SIZE = 64          # small batches: more updates a second, and good digits sooner
+
+# networks
 Z_DIM = 100              # length of the latent vector z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 HIDDEN = 256             # units of a fully connected layer, where two convolutions are all there are (28 pixels)
-UPSAMPLE = 'transpose'   # 'transpose' or 'resize': the paper's transposed convolution, or repeated pixels, then a convolution
 ACTIVATION = 'relu'      # 'relu' or 'tanh': of G's hidden layers
+UPSAMPLE = 'transpose'   # 'transpose' or 'resize': the paper's transposed convolution, or repeated pixels, then a convolution
+
+# loss
 LABEL_SMOOTHING = 0.0    # in [0, 1]: the target of real images is 1 minus this; 0.1 in Salimans et al. (arXiv:1606.03498)
+
+# training
+STEPS = 4000             # one step is one update of D, then one of G
+BATCH_SIZE = 64          # small batches: more updates a second, and good digits sooner
 D_LEARNING_RATE = 4e-4   # for Adam; twice the paper's
 G_LEARNING_RATE = 2e-3   # five times D's: G keeps up with D, which matters more than anything else here
 BETA1 = 0.5              # Adam's beta1, in [0, 1); the paper found 0.9 to oscillate

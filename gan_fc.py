@@ -13,28 +13,37 @@ import run
 
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'mnist'          # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28            # pixels on a side
 CHANNELS = 1               # 1 is grey, 3 is colour
-STEPS = 16000              # one step is D_STEPS updates of D, then G_STEPS of G
-BATCH_SIZE = 64            # pictures in an update
+
+# networks
 Z_DIM = 64                 # length of the latent vector z
 G_HIDDEN = (256, 512)      # units of G's hidden layers
 D_HIDDEN = (512, 256)      # units of D's hidden layers
 ACTIVATION = 'leaky_relu'  # 'leaky_relu' or 'relu': of the hidden layers
 BATCH_NORM = True          # in G's hidden layers
 DROPOUT = 0.1              # rate of dropout in D's hidden layers, in [0, 1); the paper uses it too
+
+# loss
 LOSS = 'non-saturating'    # 'non-saturating' or 'minimax': G maximizes log D(G(z)), or minimizes log(1 - D(G(z)))
+
+# training
+STEPS = 16000              # one step is D_STEPS updates of D, then G_STEPS of G
 D_STEPS = 1                # updates of D in a step
 G_STEPS = 1                # updates of G in a step
+BATCH_SIZE = 64            # pictures in an update
 D_LEARNING_RATE = 4e-4     # for Adam
 G_LEARNING_RATE = 2e-3     # five times D's, so that G keeps up
 BETA1 = 0.5                # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.999     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                   # random seed
+
+# reports
 SAMPLE_EVERY = 500         # steps between pictures: they are fast
-CHECKPOINT_EVERY = 2000    # steps between checkpoints
 EVAL_EVERY = 2000          # steps between Frechet distances
+CHECKPOINT_EVERY = 2000    # steps between checkpoints
 
 
 def activation(h):

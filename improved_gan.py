@@ -17,16 +17,23 @@ import testbed
 
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'mnist'            # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
+
+# networks
+Z_DIM = 100                  # length of the latent vector z
+
+# remedies
 MINIBATCH = True             # minibatch discrimination, section 3.2: D sees all samples of a batch at once
 KERNELS = 32                 # of it: B, the numbers that are added to D's features
 DIMENSIONS = 8               # of it: C, the length of what is compared
 FEATURE_MATCHING = False     # section 3.1: G's loss is the distance between mean features
 HISTORICAL_AVERAGING = 0.0   # section 3.3: weight of the distance to the average of the past weights, in [0, inf)
 REAL_LABEL = 0.9             # section 3.4, one-sided label smoothing, in [0, 1]; 1 is no smoothing
+
+# training
 STEPS = 8000                 # one step is an update of D, then one of G
 BATCH_SIZE = 64              # samples that D compares
-Z_DIM = 100                  # length of the latent vector z
 D_LEARNING_RATE = 4e-4       # for Adam
 G_LEARNING_RATE = 1e-3       # more than D's, so that G keeps up
 DECAY = False                # decay the learning rates linearly to 0

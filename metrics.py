@@ -26,7 +26,7 @@ COUNT = {'stacked_mnist': 26000}  # samples to measure, as in published tables; 
 PAIRWISE_COUNT = 10000   # samples of which all pairs are compared, at most: for all but the Frechet distance and the classes
 MIN_COUNT = 65           # pictures that a covariance of 64 features takes
 
-AIM = {                  # what a good model's number does
+AIM = {                  # what to hope for
     'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
     'precision': 'high', 'recall': 'high', 'density': 'near 1', 'coverage': 'high',
     'nearest_ratio': 'near 1', 'copied': 'low', 'modes': 'high', 'mode_kl': 'low'}
@@ -132,25 +132,25 @@ def watch(dataset, count, shape=(28, 28, 1)):
     It is built once, reads `count` training pictures (as `measures.subset` draws them), and adds nothing to the default graph.
     Raises UserError if the set has fewer pictures, or a count too small for a covariance.
     """
-    with contextlib.redirect_stdout(io.StringIO()):     # where the data are was said before
+    with contextlib.redirect_stdout(io.StringIO()):     # where the data are has been printed already
         pictures, _ = _pictures(dataset, 'train', shape)
     if len(pictures) < count:
         raise files.UserError(f'{dataset} has {len(pictures)} pictures: measure with --eval-count {len(pictures)} or less')
     extract = features.extractor(dataset, shape[-1])
     reference = extract(measures.subset(pictures, count))[0]
-    measures.frechet_distance(reference, reference)  # a count that is too small is said before the training, not amid it
+    measures.frechet_distance(reference, reference)  # reports a count that is too small before the training
     return lambda samples: measures.frechet_distance(reference, extract(samples)[0])
 
 
 def report(folder, dataset, shape):
     """Measures a run's samples of `shape`, writes metrics.json and nearest.png into its folder, returns a line.
 
-    They are 10,000 (or COUNT), or as many as there are test pictures; too few of those are not measured with.
+    They are 10,000 (or COUNT), or as many as there are test pictures; nothing is measured if those are fewer than MIN_COUNT.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         count = _default_count(dataset, shape)
         if count < MIN_COUNT:
-            return f'not measured: {count} pictures held out for tests are too few, it takes {MIN_COUNT}'
+            return f'not measured: it takes {MIN_COUNT} held-out pictures, and there are {count}'
         result = measure(read_images(folder, count, seed=1), dataset, count, folder / 'nearest.png')
     with files.replacing(folder / 'metrics.json') as temporary:
         temporary.write_text(json.dumps(result, indent=1) + '\n')
@@ -207,7 +207,7 @@ def main():
     parser.add_argument('--best', action='store_true', help='of a run: the generator that measured best, not the last')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     args = parser.parse_args()
-    with contextlib.redirect_stdout(sys.stderr):    # what others have to say; the result alone goes to stdout
+    with contextlib.redirect_stdout(sys.stderr):    # only the result goes to stdout
         if not args.dataset and args.path.is_file():
             raise files.UserError(f'{args.path} does not say which data set it imitates: add --dataset')
         if args.path.is_dir():

@@ -17,26 +17,35 @@ from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
+# data
+DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
+
+# networks
+Z_DIM = 64               # length of the latent vector z
+
+# objective and penalty
 OBJECTIVE = 'non-saturating'  # a name in OBJECTIVES; any other word lists them
 PENALTY = 'own'          # a name in PENALTIES, or 'own': that of the objective's paper; any other word lists them
-DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
 WEIGHT = 10.0            # of the penalty: lambda or gamma, in [0, inf)
 CLIP = 0.1               # of 'clip': the largest weight of the critic, in (0, inf)
 NOISE = 0.1              # of 'instance-noise': its standard deviation at the start, in [0, inf)
-D_STEPS = 1              # updates of the critic in a step, before one of G
+
+# training
 STEPS = 8000             # steps of the training
+D_STEPS = 1              # updates of the critic in a step, before one of G
 BATCH_SIZE = 128         # real samples in an update, and as many generated ones
-Z_DIM = 64               # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
 DECAY = False            # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
+PRECISION = 'float32'    # some objectives are small differences of large scores
+
+# reports
 SAMPLE_EVERY = 500       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
-PRECISION = 'float32'    # some objectives are small differences of large scores
 
 mean, softplus, relu, log2 = tf.reduce_mean, tf.nn.softplus, tf.nn.relu, 0.6931471805599453
 

@@ -19,12 +19,19 @@ import testbed
 
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'mnist'        # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
+
+# networks
+Z_DIM = 100              # length of the latent vector z
+
+# normalization
 SPECTRAL_NORM = True     # False leaves the weights as they are
+
+# training
 STEPS = 8000             # one step is D_STEPS updates of D, then one of G
 D_STEPS = 1              # the paper has 1 and 5
 BATCH_SIZE = 64          # the paper's
-Z_DIM = 100              # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
 DECAY = False            # decay the learning rates linearly to 0

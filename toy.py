@@ -15,22 +15,31 @@ import testbed
 
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'grid'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
+
+# networks
+Z_DIM = 2                # length of the latent vector z; PacGAN's
+
+# packing
 PACKING = 1              # samples that D sees at once; 1 is the plain GAN
+
+# training
 STEPS = 8000             # one step is an update of D, then one of G
 BATCH_SIZE = 100         # packs in an update; PacGAN's
-Z_DIM = 2                # length of the latent vector z; PacGAN's
 D_LEARNING_RATE = 3e-4   # for Adam
 G_LEARNING_RATE = 3e-4   # the same
 DECAY = True             # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
-OTHERS = 8               # packs over which a packed D is averaged to be drawn
 SEED = 0                 # random seed
+PRECISION = 'float32'    # matrices so small gain nothing from 16 bits
+
+# reports
 SAMPLE_EVERY = 250       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
-PRECISION = 'float32'    # matrices so small gain nothing from 16 bits
+OTHERS = 8               # packs over which a packed D is averaged to be drawn
 
 
 def pack(x, packing):

@@ -16,12 +16,19 @@ import testbed
 
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' or 'stacked_mnist'
+
+# networks
+Z_DIM = 2                # length of the latent vector z
+
+# objective
 UNROLL = 5               # K, updates of D that G looks ahead; 0 is the plain GAN
 G_LOSS = 'saddle'        # 'saddle' or 'non-saturating': G maximizes the unrolled D's whole loss, or log D^K(G(z)) alone
+
+# training
 STEPS = 4000             # one step is an update of D, then one of G
 BATCH_SIZE = 100         # samples in an update
-Z_DIM = 2                # length of the latent vector z
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
 DECAY = False            # decay the learning rates linearly to 0
@@ -29,10 +36,12 @@ BETA1 = 0.8              # Adam's beta1, in [0, 1)
 BETA2 = 0.999            # Adam's beta2, in [0, 1)
 WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
+PRECISION = 'float32'    # small matrices, and gradients of gradients
+
+# reports
 SAMPLE_EVERY = 200       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
-PRECISION = 'float32'    # small matrices, and gradients of gradients
 
 
 def losses(real_logits, fake_logits):

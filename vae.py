@@ -20,16 +20,23 @@ from plumbing import files, savedmodel
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28           # pixels on a side
 CHANNELS = 1              # 1 is grey, 3 is colour
-STEPS = 20000             # one step is one update of both networks
-BATCH_SIZE = 128          # pictures in an update
+
+# networks
 Z_DIM = 20                # length of the code z; with 2 the run ends with a picture of the whole manifold
 HIDDEN = (512, 512)       # units of the encoder's hidden layers; the decoder has the same ones backwards
+
+# training
+STEPS = 20000             # one step is one update of both networks
+BATCH_SIZE = 128          # pictures in an update
 LEARNING_RATE = 1e-3      # for Adam
 WEIGHT_AVERAGE = 0.9995   # EMA decay of the weights, used for measuring and sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                  # random seed
+
+# reports
 SAMPLE_EVERY = 1000       # steps between pictures of the same latents
 EVAL_EVERY = 5000         # steps between ELBOs of the test set and Frechet distances
 CHECKPOINT_EVERY = 5000   # steps between checkpoints

@@ -83,7 +83,7 @@ def curves(path, scalars_csv, together=()):
 
 
 def lines(path, named, across, up):
-    """Draws named {label: (x, y)} as lines through points in one panel; across, up: what the axes say. x is on a log scale."""
+    """Draws named {label: (x, y)} as lines through points in one panel; across, up: labels of the axes. x is on a log scale."""
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(6, 4), layout='constrained')
@@ -97,7 +97,7 @@ def lines(path, named, across, up):
 
 
 def scatter(path, points, labels):
-    """Draws points [N, 2] coloured by their labels [N], whole numbers from 0 to 9, or all alike where they are None."""
+    """Draws points [N, 2] coloured by their labels [N], whole numbers from 0 up, or all alike if None. Colours repeat after 10."""
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(6.4, 6), layout='constrained')
@@ -105,14 +105,14 @@ def scatter(path, points, labels):
     for label in [None] if labels is None else np.unique(labels):
         chosen = points if label is None else points[labels == label]
         axes.plot(*chosen.T, '.', color=f'C{label or 0}', markersize=2, alpha=0.6, label=label)
-    if labels is not None:
+    if labels is not None and len(np.unique(labels)) <= 20:
         axes.legend(markerscale=6, loc='center left', bbox_to_anchor=(1, 0.5))
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 
 def mesh(side, count):
-    """The centres of count x count equal squares that tile [-side, side]^2: float32 [count^2, 2], the lowest row first."""
+    """The centres of count x count equal squares that tile [-side, side]^2: float32 [count^2, 2], lowest row first."""
     places = (np.arange(count, dtype=np.float32) + 0.5) * (2 * side / count) - side
     return np.stack([np.tile(places, count), np.repeat(places, count)], axis=1)
 
@@ -121,7 +121,7 @@ def plane(side, samples, points, surface=None, arrows=None):
     """Draws the square [-side, side]^2 of the plane as a picture uint8 [400, 400, 3].
 
     points [N, 2] of the data are grey, samples [N, 2] orange on top of them. surface [n, n] at `mesh(side, n)` is behind them,
-    the darker the lower; arrows [m^2, 2] stand on `mesh(side, m)`, each in its direction and with the root of its length.
+    darker where it is lower; arrows [m^2, 2] stand on `mesh(side, m)`, each in its direction and with the root of its length.
     """
     import matplotlib.backends.backend_agg
     import matplotlib.figure

@@ -15,25 +15,34 @@ import run
 
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side
 CHANNELS = 1             # 1 is grey, 3 is colour
-STEPS = 20000            # one step is N_CRITIC updates of the critic, then one of the generator
-N_CRITIC = 5             # the critic should be near its best before its gradient is used
-BATCH_SIZE = 64          # the paper's
+
+# networks
 Z_DIM = 64               # length of the latent vector z
 G_HIDDEN = (256, 512)    # units of the generator's hidden layers
 C_HIDDEN = (512, 256)    # units of the critic's hidden layers
+
+# clipping
 CLIP = 0.01              # in (0, inf): every weight of the critic stays in [-CLIP, CLIP]
+
+# training
+STEPS = 20000            # one step is N_CRITIC updates of the critic, then one of the generator
+N_CRITIC = 5             # the critic should be near its best before its gradient is used
+BATCH_SIZE = 64          # the paper's
 OPTIMIZER = 'rmsprop'    # 'rmsprop' or 'sgd': no momentum, because the critic's loss moves under it
 C_LEARNING_RATE = 2e-4   # the critic's; the paper's 5e-5 learns slowly from so few updates
 G_LEARNING_RATE = 1e-4   # the generator's
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
+PRECISION = 'float32'    # wd is a small difference of large scores, which 16 bits would swallow
+
+# reports
 SAMPLE_EVERY = 500       # steps between pictures
 EVAL_EVERY = 1000        # steps between Frechet distances
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
-PRECISION = 'float32'    # wd is a small difference of large scores, which 16 bits would swallow
 
 
 def generator(z, training):

@@ -17,15 +17,22 @@ from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
+# data
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, a multiple of 4
 CHANNELS = 1             # 1 is grey, 3 is colour
+
+# networks
+Z_DIM = 100              # length of the latent vector z
+WIDTH = 64               # channels of the layer nearest to the pixels; the next has twice as many
+
+# penalty
+PENALTY = 10.0           # lambda, the weight of the gradient penalty, in [0, inf)
+
+# training
 STEPS = 2000             # one step is N_CRITIC updates of the critic, then one of the generator
 N_CRITIC = 5             # the paper's
 BATCH_SIZE = 64          # the paper's
-Z_DIM = 100              # length of the latent vector z
-WIDTH = 64               # channels of the layer nearest to the pixels; the next has twice as many
-PENALTY = 10.0           # lambda, the weight of the gradient penalty, in [0, inf)
 LEARNING_RATE = 1e-3     # ten times the paper's: as stable here, and sooner there
 BETA1 = 0.0              # Adam's beta1, in [0, 1); the paper's
 BETA2 = 0.9              # Adam's beta2, in [0, 1); the paper's

@@ -1,14 +1,14 @@
-"""The convolution, its transpose and its gradient by the kernel, each by the way that is fastest on a CPU.
+"""The convolution, its transpose, and its gradient with respect to the kernel, each computed the fastest way on a CPU.
 
-Each of them has the other two as its gradients, so that the gradients of gradients take these ways too.
+Each of them has the other two as its gradients, so that gradients of gradients are computed the fast way too.
 """
 import tensorflow.compat.v1 as tf
 
-BFLOAT16 = False  # whether the graph is going to be rewritten to bfloat16 on a CPU: another gradient is faster there
+BFLOAT16 = False  # whether the graph will be rewritten to bfloat16 on a CPU, where another gradient is faster
 
 
 def conv(x, kernel, stride, padding):
-    """x [B, h, w, c], kernel [size, size, c, filters] -> [B, h', w', filters]; its gradients take the faster ways below."""
+    """x [B, h, w, c], kernel [size, size, c, filters] -> [B, h', w', filters]; its gradients are computed as below."""
     shape = [x.shape[0] or tf.shape(x)[0], *x.shape[1:]]
 
     @tf.custom_gradient
@@ -22,10 +22,10 @@ def conv(x, kernel, stride, padding):
 
 
 def conv_transpose(x, kernel, shape, stride, padding):
-    """x [B, h, w, c], kernel [size, size, filters, c] -> `shape` [B, h', w', filters]: the gradient of `conv` by its x.
+    """x [B, h, w, c], kernel [size, size, filters, c] -> `shape` [B, h', w', filters]: the gradient of `conv` with respect to x.
 
-    oneDNN is slow where filters are few. There each square of stride x stride pixels is the channels of one pixel of an
-    ordinary convolution (Shi et al. 2016, arXiv:1609.05158), whose kernel is 2x2 if size = 2 stride.
+    oneDNN is slow for few filters. There the result is an ordinary convolution, each of whose pixels holds a square of
+    stride x stride pixels as channels (Shi et al. 2016, arXiv:1609.05158); its kernel is 2x2 if size = 2 stride.
     """
     size, _, filters, c = kernel.shape
     doubled = size == 2 * stride and padding == 'SAME' and shape[1:3] == [x.shape[1] * stride, x.shape[2] * stride]
@@ -47,10 +47,10 @@ def conv_transpose(x, kernel, shape, stride, padding):
 
 
 def kernel_gradient(x, dy, size, stride, padding):
-    """The gradient of `conv` by its kernel [size, size, c, filters], from x [B, h, w, c] and dy [B, h', w', filters].
+    """The gradient of `conv` with respect to its kernel [size, size, c, filters], for x [B, h, w, c], dy [B, h', w', filters].
 
-    It is a convolution itself, of x with the kernel dy, taps `stride` apart, in which examples are the channels: in 16 bits
-    and up to 16 x 16 pixels that is two to four times as fast as oneDNN's own way.
+    It is itself a convolution, of x with the kernel dy and the dilation `stride`, where the examples are the channels: in 16
+    bits and up to 16 x 16 pixels that is two to four times as fast as oneDNN's own kernel gradient.
     """
     (_, h, w, c), (batch, rows, columns, _) = x.shape, dy.shape
     if not BFLOAT16 or batch is None or h > 16 or w > 16 or c < 16:

@@ -1,4 +1,4 @@
-"""A folder of your own pictures as one array: found, decoded once, kept in the user's cache."""
+"""A folder of the user's own pictures as one array: found, decoded once, kept in the user's cache."""
 import atexit
 import concurrent.futures
 import contextlib
@@ -25,14 +25,14 @@ from tqdm import tqdm
 
 try:
     import fcntl
-except ImportError:  # Windows: two programs that meet a new folder at the same time both decode it
+except ImportError:  # Windows: two programs that start on a new folder at the same time both decode it
     fcntl = None
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.webp', '.bmp')  # what to take from a folder, by name
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.webp', '.bmp')  # files that are taken from a folder
 FORMATS = ('PNG', 'JPEG', 'GIF', 'WEBP', 'BMP')  # what a file may hold, whatever its suffix
-BACKGROUND = (255, 255, 255)  # under transparent pixels: white, the page that such pictures are drawn for
+BACKGROUND = (255, 255, 255)  # under transparent pixels: white, the usual page
 MAX_PIXELS = 100_000_000  # in one file; no camera's picture has more, and decoding takes 4 bytes for each
-MOST_BROKEN = 0.05  # share of the files; above it the folder is not what was meant
+MOST_BROKEN = 0.05  # share of the files; above it this is probably the wrong folder
 VERSION = 2  # of what `decode` does and what is kept: a change makes older caches useless
 THREADS = min(os.cpu_count() or 1, 8)
 CHUNK = 256  # files given to the threads at once
@@ -55,10 +55,10 @@ class Pictures(typing.NamedTuple):
 
 
 class OnDisk:
-    """The array of an .npy file, uint8 [N, H, W, C], without holding it in memory; cut and read like one of NumPy's.
+    """The array of an .npy file, uint8 [N, H, W, C], without holding it in memory; sliced and indexed like NumPy's.
 
     `a[2:5]` is a view that reads nothing; `a[indices]` and `np.asarray(a)` read the pictures asked for. The file is read,
-    not mapped: pages of a map count as the program's own memory.
+    not memory-mapped: mapped pages would count as the program's own memory.
     """
     dtype = np.dtype(np.uint8)
 
@@ -94,14 +94,14 @@ class OnDisk:
         return np.asarray(self[np.arange(len(self))], dtype)
 
 
-@functools.lru_cache(maxsize=2)  # the pictures of a program do not change under it, whatever happens to the folder
+@functools.lru_cache(maxsize=2)  # what a program reads stays the same, whatever happens to the folder
 def load(folder, size, channels):
-    """Reads the pictures in a folder and all folders in it, as `Pictures` of [N, size, size, channels], channels 1 or 3.
+    """Reads the pictures in a folder and all its subfolders, as `Pictures` of [N, size, size, channels], channels 1 or 3.
 
-    Taken are the files with one of SUFFIXES, hidden ones left out, symbolic links not followed; `decode` says what
-    becomes of each. They are decoded once, into an .npy in the user's cache that stands for the files' names, sizes and
-    times; one of other files of the same folder is replaced. Where the cache cannot be written, a temporary file will do.
-    Files that cannot be decoded are left out, counted and listed in a text file.
+    It takes the files with one of SUFFIXES, but no hidden ones, and follows no symbolic links; `decode` says how each is
+    converted. They are decoded once, into an .npy in the user's cache whose name depends on the files' names, sizes and
+    times; when these change, it is replaced. Where the cache cannot be written, a temporary file is used.
+    Files that cannot be decoded are left out, counted, and listed in a text file.
     Raises UserError if there is no such folder, there are fewer than two pictures in it, too many are broken or one is
     too large, or there is no space.
     """
@@ -185,9 +185,9 @@ def find(folder):
 def decode(path, size, channels):
     """One picture file -> (uint8 [size, size, channels], was it turned grey?); raises whatever Pillow raises.
 
-    The first picture of an animation, the way up that EXIF says, on BACKGROUND where it is transparent, 16 bits a pixel
-    rounded to 8, its middle square resized by a Lanczos filter (with a box filter before it where it shrinks much).
-    One channel is the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B.
+    The first frame of an animation, rotated as EXIF says, composited on BACKGROUND, 16 bits rounded to 8, cropped to its
+    middle square and resized by a Lanczos filter (after a box filter, where it shrinks a lot). One channel is the luma of
+    ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B.
     Raises UserError above MAX_PIXELS, before it decodes.
     """
     with Image.open(path, formats=FORMATS) as image:
@@ -286,7 +286,7 @@ def _check_space(folder, need):
 
 
 def _temporary(need, error):
-    """A folder for one program; when it ends, no more than the list of broken files is left of it."""
+    """A temporary folder; when the program ends, only the list of broken files is left of it."""
     print(f'decoded pictures cannot be kept ({reason(error)}), so the next run decodes them again', file=sys.stderr)
     folder = pathlib.Path(tempfile.mkdtemp(prefix='pictures-'))
     atexit.register(_clear, folder)
@@ -307,7 +307,7 @@ def _clear(folder):
 
 @contextlib.contextmanager
 def _alone(path):
-    """Waits until no other program is within."""
+    """Waits until no other program holds the lock."""
     with open(path, 'w') as file:
         if fcntl:
             try:
@@ -320,7 +320,7 @@ def _alone(path):
 
 @contextlib.contextmanager
 def _plain_pillow():
-    """No warnings about odd files, and no limit of pixels but ours."""
+    """No warnings about odd files, and no pixel limit but ours."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: found on this machine or fetched, verified, decoded."""
+"""MNIST and Fashion-MNIST: found on this machine or downloaded, verified, decoded."""
 import functools
 import gzip
 import hashlib
@@ -24,9 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 SYSTEM_DIR = '/usr/share/datasets'  # filled by Debian's package dataset-fashion-mnist
-TIMEOUT = 20  # seconds without a byte before a mirror is given up
-SLOWEST = 20_000  # bytes a second on average, below which a mirror is given up
-LARGEST = 64 * 2**20  # bytes; no file that is fetched has more
+TIMEOUT = 20  # seconds without a byte after which the next mirror is tried
+SLOWEST = 20_000  # bytes per second on average, below which the next mirror is tried
+LARGEST = 64 * 2**20  # bytes; no file to download is larger
 PIP_TIMEOUT = 300  # seconds
 
 PARTS = {  # key of the keras .npz: name of the idx file, shape
@@ -55,16 +55,16 @@ BY_HAND = {
     'fashion_mnist': 'or install the Debian package dataset-fashion-mnist',
 }
 FAILURES = (OSError, ValueError, http.client.HTTPException, zipfile.BadZipFile, zlib.error, EOFError,
-            RuntimeError, pickle.UnpicklingError, subprocess.SubprocessError)  # of one way; the next is tried
+            RuntimeError, pickle.UnpicklingError, subprocess.SubprocessError)  # after which the next source is tried
 
 
 def load(name, split, given):
-    """Reads `name` ('mnist' or 'fashion_mnist'), split 'train' or 'test'; `given` is a folder or .npz to look in first, or ''.
+    """Reads `name` ('mnist' or 'fashion_mnist'), split 'train' or 'test'; `given`: a folder or .npz to look in first, or ''.
 
     Returns images uint8 [N, 28, 28, 1] in 0..255 and labels uint8 [N], checked against the published md5s, and prints
     one line that says where they were found. Looks in `given`, the user's cache, SYSTEM_DIR, MIRRORS and WHEELS, in
-    this order; a way that fails is named on stderr, and what was fetched is kept in the cache.
-    Raises UserError for a `given` that does not exist, and when every way failed.
+    this order; a source that fails is named on stderr, and what was downloaded is kept in the cache.
+    Raises UserError for a `given` that does not exist, and when every source failed.
     Sources: LeCun, Cortes and Burges, MNIST (1998); Xiao, Rasul and Vollgraf, Fashion-MNIST (2017, arXiv 1708.07747).
     """
     failed = []
@@ -81,13 +81,13 @@ def load(name, split, given):
         return images, labels
     files = ', '.join(f'{file}.gz' for file, _ in PARTS.values())
     raise UserError(
-        f'{name} was not found and could not be fetched ({"; ".join(failed)}). To provide it by hand: put {name}.npz '
+        f'{name} was not found and could not be downloaded ({"; ".join(failed)}). To provide it by hand: put {name}.npz '
         f'or {files} in a folder and pass --data-dir FOLDER or set GAN_DATA_DIR; or put the .npz at '
         f'{cached(name)}; {BY_HAND[name]}')
 
 
 def ways(name, keys, given):
-    """Yields (where, function that returns verified arrays {key: uint8 array}) for each way to get the set."""
+    """Yields (where, function that returns verified arrays {key: uint8 array}) for each source of the set."""
     if given:
         if not os.path.exists(given):
             raise UserError(f'the data folder {given} does not exist: check --data-dir or GAN_DATA_DIR')
@@ -119,7 +119,7 @@ def keep(name, arrays):
         with replacing(cached(name)) as temporary:
             np.savez(temporary, **arrays)
     except OSError as error:
-        print(f'{name}: could not be kept in {cached(name)}, so the next run fetches it again: {reason(error)}',
+        print(f'{name}: could not be kept in {cached(name)}, so the next run downloads it again: {reason(error)}',
               file=sys.stderr)
     return arrays
 
