@@ -49,8 +49,9 @@ def minibatch_discrimination(x, kernels, dimensions, name):
     """
     with tf.variable_scope(name):
         m = tf.reshape(tf.matmul(x, ops.weights([x.shape[1], kernels * dimensions])), [-1, kernels, dimensions])
-        apart = tf.reduce_sum(tf.abs(m[:, None] - m[None]), 3)                # [B, B, kernels]
-        return tf.concat([x, tf.reduce_sum(tf.exp(-apart), 1)], 1)
+        columns = tf.unstack(tf.transpose(m, [2, 1, 0]))                            # of each dimension: [kernels, B]
+        apart = tf.add_n([tf.abs(column[:, :, None] - column[:, None]) for column in columns])  # [kernels, B, B]
+        return tf.concat([x, tf.transpose(tf.reduce_sum(tf.exp(-apart), 2))], 1)
 
 
 def discriminator(x):

@@ -17,10 +17,10 @@ def export(path, network, values):
     with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
         inputs = network.placeholders()
         output = network.apply(inputs.values())
-        variables = tf.global_variables()
-        session.run([v.initializer for v in variables], {v.initial_value: values[v.op.name] for v in variables})
         for operation in session.graph.get_operations():
             operation._clear_attr('_gradient_op_type')  # names a function of ours, which other programs do not have
+        variables = tf.global_variables()
+        session.run([v.initializer for v in variables], {v.initial_value: values[v.op.name] for v in variables})
         with files.replacing(path) as temporary:
             tf.saved_model.simple_save(session, str(temporary), inputs, {network.output: output})
 
