@@ -63,7 +63,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     print(graph.parameter_counts())
 
     averaged = graph.sampling(networks, settings['WEIGHT_AVERAGE'], updates[-1], pictures, measures)
-    story = tf.get_default_graph().as_graph_def()  # the graph that TensorBoard shows is without what follows
+    graph_def = tf.get_default_graph().as_graph_def()  # what TensorBoard shows: the graph without what follows
     fetches = graph.fetches([*updates[:-1], averaged.advance], updates, scalars)
     start_averages = tf.group([average.assign(source) for average, source in averaged.averages])
     finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in tf.global_variables() if v.dtype.is_floating])
@@ -86,7 +86,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         frechet, count, distance = _frechet(settings, sample.shape)
         calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
         columns = [*scalars, *(averaged.measured if settings['EVAL_EVERY'] else []), *([frechet] if frechet else [])]
-        with recorder.Recorder(folder, columns, start, story, settings) as record:
+        with recorder.Recorder(folder, columns, start, graph_def, settings) as record:
             passes = f' ({settings["EPOCHS"]} passes over the data)' if settings['EPOCHS'] else ''
             print(f'{"resumes" if start else "starts"} at step {start} of {steps}{passes}; pictures in {folder / "samples"}',
                   flush=True)

@@ -12,18 +12,18 @@ from tensorboard.summary.v1 import text_pb
 class Recorder:
     """scalars.csv, the event file and all else that training leaves. What a killed run wrote after step `start` is removed.
 
-    columns: of scalars.csv, after `step`. graph_def: what TensorBoard shows. rows: {step: {name: value}} so far.
+    columns: of scalars.csv, after `step`. graph_def: what TensorBoard shows.
     """
 
     def __init__(self, folder, columns, start, graph_def, settings):
-        self.folder, self.columns, self.rows = folder, columns, {}
+        self.folder, self.columns, self._lowest = folder, columns, {}
         path = folder / 'scalars.csv'
         old = list(csv.reader(path.read_text().splitlines())) if path.exists() else []
         old = [row for row in old[1:] if len(row) == len(columns) + 1 and int(row[0]) <= start]
         with files.replacing(path) as temporary, open(temporary, 'w', newline='') as file:
             csv.writer(file).writerows([['step', *columns], *old])
-        for step, *cells in old:
-            self.rows[int(step)] = {name: float(text) for name, text in zip(columns, cells, strict=True) if text}
+        for _, *cells in old:
+            self._note({name: float(text) for name, text in zip(columns, cells, strict=True) if text})
         self._file = open(path, 'a', newline='', buffering=1)
         self._events = tf.summary.FileWriter(str(folder))
         self._events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), start + 1)
@@ -33,7 +33,8 @@ class Recorder:
 
     def scalars(self, step, values):
         """values: {name: number}; what is not a column is left out, and a column without a value is left empty."""
-        self.rows[step] = values = {name: float(values[name]) for name in self.columns if name in values}
+        values = {name: float(values[name]) for name in self.columns if name in values}
+        self._note(values)
         csv.writer(self._file).writerow([step, *(f'{values[name]:.6g}' if name in values else '' for name in self.columns)])
         summary = [tf.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._events.add_summary(tf.Summary(value=summary), step)
@@ -60,7 +61,11 @@ class Recorder:
 
     def lowest(self, name):
         """The lowest value of a column so far; infinite where there is none."""
-        return min((row[name] for row in self.rows.values() if name in row), default=math.inf)
+        return self._lowest.get(name, math.inf)
+
+    def _note(self, values):
+        for name, value in values.items():
+            self._lowest[name] = min(value, self.lowest(name))
 
     def __enter__(self):
         return self

@@ -1,9 +1,16 @@
 """What the tests share: the scripts, discovered; small versions of them; runs as processes of their own."""
+import contextlib
+import csv
 import importlib
+import os
 import pathlib
 import re
+import time
+
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # before NumPy is imported: two workers on two cores wait for each other
 
 import data
+import ops
 import run
 from plumbing import flags
 
@@ -28,6 +35,8 @@ def small(script):
             values[name] = SMALLER[name]
         elif name.endswith('_THRESHOLD'):
             values[name] = 0.0                       # no update is skipped
+        elif name == 'DECAY':
+            values[name] = False                     # a run that is lengthened decays another way
     return values
 
 
@@ -36,7 +45,10 @@ def as_flags(values):
     words = []
     for name, value in values.items():
         flag = '--' + name.lower().replace('_', '-')
-        words += [flag, *map(str, value)] if isinstance(value, tuple) else [flag, str(value)]
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace('--', '--no-', 1))
+        else:
+            words += [flag, *map(str, value)] if isinstance(value, tuple) else [flag, str(value)]
     return words
 
 
@@ -76,6 +88,56 @@ def fresh_graph():
 def build(fresh_graph, monkeypatch):
     """The function (name of a script, constants) -> Built, in a graph of the test's own."""
     return lambda name, **constants: Built(name, monkeypatch, **constants)
+
+
+@pytest.fixture
+def refused(capsys):
+    """The context (complaint): what is inside ends with status 2 and one line on stderr that has the complaint in it."""
+    @contextlib.contextmanager
+    def ends(complaint):
+        with pytest.raises(SystemExit) as caught:
+            yield
+        out, error = capsys.readouterr()
+        assert caught.value.code == 2 and error.startswith('error: ') and error.count('\n') == 1 and not out
+        assert complaint in error
+    return ends
+
+
+def evaluate(tensors, feed=None):
+    """The values of tensors of the default graph, in a session in which all variables are new."""
+    with tf.Session() as session:
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        return session.run(tensors, feed)
+
+
+def with_variables(tensor):
+    """(value of a tensor of the default graph, {name: initial value} of all variables)."""
+    return evaluate([tensor, {v.op.name: v for v in tf.global_variables()}])
+
+
+def update(loss, scope, rate=0.0):
+    """One step of gradient descent; at rate 0 all that it changes is what was registered with ops.with_update."""
+    return ops.minimize(tf.train.GradientDescentOptimizer(rate), loss, scope)
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def wait_for(condition, process, seconds=120):
+    """Until the condition holds or the process has ended; only a guard against waiting for ever, not a claim about speed."""
+    deadline = time.monotonic() + seconds
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def scalars(folder):
+    """The rows of a run's scalars.csv: [{column: text}]."""
+    return list(csv.DictReader((folder / 'scalars.csv').read_text().splitlines()))
 
 
 def weights(folder):

@@ -23,14 +23,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 _server = None
 
 
-def start(script, *arguments, driven=True, environment=None, limit=None):
+def start(script, *arguments, driven=True, environment=None, limit=None, cwd=ROOT):
     """script: a file, or the name of a script at the root. limit: the largest size in bytes of a file that it may write."""
     global _server
     if _server is None:
         _server = _Server()
     path = script if str(script).endswith('.py') else ROOT / f'{script}.py'
     return Process(_server.address, {'script': str(path), 'arguments': list(map(str, arguments)), 'driven': driven,
-                                     'environment': environment or {}, 'limit': limit})
+                                     'environment': environment or {}, 'limit': limit, 'cwd': str(cwd)})
 
 
 def run(script, *arguments, **options):
@@ -121,6 +121,7 @@ def _be(request, training):
         for number, name in enumerate(['in', 'out', 'err']):
             path = '/dev/null' if name == 'in' else f'{request["folder"]}/{name}'
             os.dup2(os.open(path, os.O_RDONLY if name == 'in' else os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        os.chdir(request['cwd'])
         os.environ.update(request['environment'])
         if request['limit']:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request['limit'], request['limit']))
@@ -129,6 +130,7 @@ def _be(request, training):
         sys.argv = [str(script), *request['arguments']]
         if request['driven']:
             import data
+
             import drive
             data.load = drive.load
         spec = importlib.util.spec_from_file_location(script.stem, script)

@@ -1,55 +1,60 @@
-"""The balance: an update is left out exactly where its loss is not over its threshold, and takes no gradient then."""
+"""The balance: an update is skipped exactly where its loss is not over its threshold, and nothing of its network moves then."""
 import balanced_gan
-import data
-import run
+from plumbing import graph
 
-import drive
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-
-@pytest.fixture(autouse=True)
-def control_flow():
-    yield
-    tf.enable_control_flow_v2()  # the script turns it off for its process
+NAMES = 'd_fake', 'g', 'd_real'
+NETWORKS = 'generator', 'discriminator'
 
 
-def updated(monkeypatch, steps=1, **thresholds):
-    """(losses and counts of updates [steps, 3, 2] with these thresholds, networks whose weights have moved)."""
-    given = {}
-    monkeypatch.setattr(data, 'load', drive.load)
-    monkeypatch.setattr(run, 'train', lambda script, **arguments: given.update(arguments))
-    for name, value in {'BATCH_SIZE': 8, **thresholds}.items():
-        monkeypatch.setattr(balanced_gan, name, value)
-    with tf.Graph().as_default(), tf.Session() as session:
-        balanced_gan.main()
-        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
-        before = session.run(tf.trainable_variables())
-        names = ['d_fake_loss', 'g_loss', 'd_real_loss']
-        counts = ['d_fake_updates', 'g_updates', 'd_real_updates']
-        pairs = [[given['scalars'][loss], given['scalars'][count]] for loss, count in zip(names, counts, strict=True)]
-        rows = [[session.run(pair) for pair in pairs] for _ in range(steps)]
-        after = session.run(tf.trainable_variables())
-        moved = {v.op.name.split('/')[0] for v, a, b in zip(tf.trainable_variables(), before, after, strict=True)
-                 if not np.array_equal(a, b)}
-    return np.array(rows), moved
+@pytest.fixture
+def balanced(build):
+    """The function (thresholds, steps) -> (losses and counts of updates [steps, 3, 2] as run.train would report them,
+    {name of a variable of the networks: [before, after]}), each time from the start."""
+    thresholds = [tf.placeholder(tf.float32, [], name) for name in NAMES]
+    built = build('balanced_gan', **{f'{name}_THRESHOLD'.upper(): value for name, value in zip(NAMES, thresholds, strict=True)})
+    updates = built.given['updates']
+    fetches = graph.fetches(updates, updates, built.given['scalars'])
+    variables = {v.op.name: v for v in tf.global_variables() if v.name.split('/')[0] in NETWORKS}
+    begin = tf.global_variables_initializer()
+
+    def updated(given, steps=1):
+        session.run(begin)
+        before, rows = session.run(variables), []
+        for _ in range(steps):
+            values = {}
+            for tensors, names in fetches:
+                feed = dict(zip(thresholds, given, strict=True))
+                values.update(zip(names, session.run(tensors, feed)[1:], strict=True))
+            rows.append([[values[f'{name}_loss'], values[f'{name}_updates']] for name in NAMES])
+        after = session.run(variables)
+        return np.array(rows), {name: (before[name], after[name]) for name in variables}
+
+    with built.session() as session:
+        yield updated
 
 
-@pytest.mark.parametrize('learns, networks', [
-    ((0, 0, 0), {'generator', 'discriminator'}), ((9, 9, 9), set()), ((9, 0, 9), {'generator'}), ((0, 9, 9), {'discriminator'}),
-    ((9, 9, 0), {'discriminator'})])
-def test_only_the_loss_that_is_over_its_threshold_moves_weights(monkeypatch, learns, networks):
-    names = ['D_FAKE_OVER', 'G_OVER', 'D_REAL_OVER']
-    rows, moved = updated(monkeypatch, **dict(zip(names, learns, strict=True)))
-    assert moved == networks
-    np.testing.assert_array_equal(rows[0, :, 1], [float(over == 0) for over in learns])
+def test_a_skipped_update_leaves_every_bit_of_its_network(balanced):
+    """The moving averages too, although the generator runs in training mode for the updates of D."""
+    for thresholds, networks in [
+            ((0, 0, 0), {'generator', 'discriminator'}), ((9, 9, 9), set()), ((9, 0, 9), {'generator'}),
+            ((0, 9, 9), {'discriminator'}), ((9, 9, 0), {'discriminator'}), ((0, 9, 0), {'discriminator'})]:
+        rows, values = balanced(thresholds)
+        moved = {name for name, (before, after) in values.items() if not np.array_equal(before, after)}
+        averages = {name for name in values if 'moving' in name}
+        assert {name.split('/')[0] for name in moved} == networks, thresholds
+        assert len(averages) == 6 and moved & averages == (averages if 'generator' in networks else set()), thresholds
+        np.testing.assert_array_equal(rows[0, :, 1], [float(threshold == 0) for threshold in thresholds])
 
 
-def test_the_counts_are_those_of_the_losses_over_the_thresholds(monkeypatch):
-    thresholds = {'D_FAKE_OVER': 0.65, 'G_OVER': 1.09, 'D_REAL_OVER': 0.71}
-    rows, _ = updated(monkeypatch, steps=12, **thresholds)
-    over = rows[:, :, 0] > np.array(list(thresholds.values()))
+def test_the_losses_that_are_reported_are_those_that_the_thresholds_were_compared_with(balanced):
+    """d_fake_loss comes with D's update on generated images, not with the later update of G, which draws such a batch too."""
+    thresholds = 0.65, 1.09, 0.71
+    rows, _ = balanced(thresholds, steps=12)
+    over = rows[:, :, 0] > np.array(thresholds)
     np.testing.assert_array_equal(rows[:, :, 1], over.cumsum(0))
     assert 0 < over.mean() < 1  # both cases occurred
 

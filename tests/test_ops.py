@@ -1,25 +1,14 @@
 """Layers against NumPy, noise against its moments and its counters, one optimizer step against the other network."""
 import ops
+from plumbing import convolutions, graph
 
-import convolutions
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow.compat.v1 as tf
+from conftest import random, update, with_variables
 
-
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default():
-        tf.set_random_seed(3)
-        yield
-
-
-def evaluate(tensor):
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        values = session.run([tensor, {v.op.name: v for v in tf.global_variables()}])
-    return values
+pytestmark = pytest.mark.usefixtures('fresh_graph')
 
 
 def numpy_conv(x, kernel, stride, padding):
@@ -36,13 +25,9 @@ def numpy_conv(x, kernel, stride, padding):
     return y
 
 
-def random(*shape):
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-
-
 def test_dense_is_x_w_plus_b():
     x = random(4, 6)
-    y, v = evaluate(ops.dense(tf.constant(x), 3, 'a'))
+    y, v = with_variables(ops.dense(tf.constant(x), 3, 'a'))
     np.testing.assert_allclose(y, x @ v['a/weights'] + v['a/bias'], rtol=1e-5)
     assert list(v) == ['a/weights', 'a/bias']
 
@@ -51,7 +36,7 @@ def test_dense_is_x_w_plus_b():
 @pytest.mark.parametrize('stride, size', [(1, 3), (2, 4), (2, 5), (3, 2)])
 def test_conv_by_definition(stride, size, padding):
     x = random(2, 9, 8, 3)
-    y, v = evaluate(ops.conv(tf.constant(x), 5, 'a', size, stride, padding))
+    y, v = with_variables(ops.conv(tf.constant(x), 5, 'a', size, stride, padding))
     np.testing.assert_allclose(y, numpy_conv(x, v['a/weights'], stride, padding) + v['a/bias'], rtol=1e-4, atol=1e-5)
 
 
@@ -59,7 +44,7 @@ def test_conv_by_definition(stride, size, padding):
 @pytest.mark.parametrize('stride, size', [(1, 3), (2, 4), (2, 5), (3, 3)])
 def test_conv_transpose_is_the_adjoint_of_conv(stride, size, padding):
     y = random(2, 4, 3, 6)
-    x, v = evaluate(ops.conv_transpose(tf.constant(y), 5, 'a', size, stride, padding, bias=False))
+    x, v = with_variables(ops.conv_transpose(tf.constant(y), 5, 'a', size, stride, padding, bias=False))
     extra = 0 if padding == 'SAME' else size - stride
     assert x.shape == (2, 4 * stride + extra, 3 * stride + extra, 5)
     other = random(*x.shape)
@@ -87,10 +72,11 @@ def test_batch_norm_training_and_sampling(shape):
         mean, variance = x.mean(axes), x.var(axes)
         np.testing.assert_allclose(session.run(y), (x - mean) / np.sqrt(variance + 1e-5), rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(session.run(sampled), x / np.sqrt(1 + 1e-5), rtol=1e-4)  # averages still 0 and 1
+        step = update(tf.reduce_sum(y), 'net/')
         for _ in range(2):
-            session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+            session.run(step)
         n = x.size / 5
-        moving = session.run(tf.global_variables()[2:])
+        moving = session.run([v for v in tf.global_variables() if 'moving' in v.op.name])
         np.testing.assert_allclose(moving[0], mean * (1 - 0.9 ** 2), rtol=1e-4)
         np.testing.assert_allclose(moving[1], 0.9 ** 2 + variance * n / (n - 1) * (1 - 0.9 ** 2), rtol=1e-4)
         np.testing.assert_allclose(session.run(sampled), (x - moving[0]) / np.sqrt(moving[1] + 1e-5), rtol=1e-3, atol=1e-4)
@@ -98,15 +84,55 @@ def test_batch_norm_training_and_sampling(shape):
 
 def test_a_network_applied_twice_updates_its_averages_in_the_order_of_the_calls():
     real, fake = random(8, 2), 5 + random(8, 2)
-    with ops.network('d'):
-        ops.batch_norm(tf.constant(real), True, 'norm')
-    with ops.network('d'):
-        ops.batch_norm(tf.constant(fake), True, 'norm')
+    ys = []
+    for x in real, fake:
+        with ops.network('d'):
+            ys.append(ops.batch_norm(tf.constant(x), True, 'norm'))
+    step = update(tf.reduce_sum(ys[0] + ys[1]), 'd/')
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        session.run(step)
         expected = 0.9 * (0.1 * real.mean(0)) + 0.1 * fake.mean(0)
         np.testing.assert_allclose(session.run(tf.global_variables('d/norm/moving_mean')[0]), expected, rtol=1e-4)
+
+
+def test_what_a_network_registers_runs_with_each_of_its_updates_in_order_and_with_no_others():
+    """x -> 2 x, then x -> x + 1, by two updates of the network from 0: 1, 3; an update of another network leaves it."""
+    variables = {}
+    for name in 'a', 'ab':
+        with ops.network(name):
+            w = tf.get_variable('w', [], initializer=tf.ones_initializer())
+            x = variables[name] = tf.get_variable('x', [], initializer=tf.zeros_initializer(), trainable=False, use_resource=True)
+            ops.with_update(lambda x=x: x.assign(2 * x.read_value(), read_value=False))
+            ops.with_update(lambda x=x: x.assign_add(1.0, read_value=False))
+            variables[f'{name} loss'] = w ** 2
+    steps = [update(variables['a loss'], 'a/') for _ in range(2)] + [update(variables['ab loss'], 'ab/')]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for step, expected in zip(steps, [(1, 0), (3, 0), (3, 1)], strict=True):
+            session.run(step)
+            assert tuple(session.run([variables['a'], variables['ab']])) == expected
+
+
+def test_what_a_network_registers_is_skipped_where_its_update_is():
+    """Bit for bit; the second of three updates is left out."""
+    with ops.network('net'):
+        y = ops.batch_norm(ops.noise([8, 3], 'x') + 1, True, 'norm')
+    tf.disable_control_flow_v2()
+    try:
+        wanted = tf.placeholder(tf.bool, [])
+        step = tf.cond(wanted, lambda: tf.group(update(tf.reduce_sum(y), 'net/')), tf.no_op)
+    finally:
+        tf.enable_control_flow_v2()
+    averages = [v for v in tf.global_variables() if 'moving' in v.op.name]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        seen = [session.run(averages)]
+        for value in True, False, True:
+            session.run(step, {wanted: value})
+            seen.append(session.run(averages))
+    same = [all(np.array_equal(a, b) for a, b in zip(*pair, strict=True)) for pair in zip(seen, seen[1:], strict=False)]
+    assert same == [False, True, False]
 
 
 def test_network_shares_variables_and_its_box_in_the_graph():
@@ -123,7 +149,7 @@ def test_initial_weights_depend_on_the_seed_and_the_name_not_on_the_order_of_bui
             tf.set_random_seed(seed)
             for name in names:
                 ops.dense(tf.zeros([1, 200]), 300, name, bias=False)
-            return evaluate(tf.no_op())[1]
+            return with_variables(tf.no_op())[1]
     first, second = build(1, ['a', 'b']), build(1, ['b', 'a'])
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
@@ -135,7 +161,7 @@ def test_initial_weights_depend_on_the_seed_and_the_name_not_on_the_order_of_bui
 def test_the_scope_initializer_reaches_the_weights_and_only_them():
     with ops.network('net', initializer=ops.normal(0.02)):
         ops.conv(tf.zeros([1, 4, 4, 50]), 60, 'layer')
-    _, v = evaluate(tf.no_op())
+    _, v = with_variables(tf.no_op())
     assert v['net/layer/weights'].std() == pytest.approx(0.02, rel=0.02)
     assert not v['net/layer/bias'].any()
 
@@ -169,7 +195,7 @@ def test_dropout_keeps_the_mean_and_draws_apart_in_each_application():
         with ops.network('net'):
             return ops.dropout(x, 0.3, 'dropout')
     once, twice = net(tf.ones([100, 100])), net(tf.ones([100, 100]))
-    (a, b), _ = evaluate([once, twice])
+    (a, b), _ = with_variables([once, twice])
     for x in a, b:
         assert set(np.unique(x)) == {0, np.float32(1 / 0.7)} and x.mean() == pytest.approx(1, abs=0.03)
     assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.05
@@ -184,91 +210,13 @@ def test_minimize_moves_its_own_network_and_averages_alone():
     x = tf.constant(random(6, 4))
     loss = tf.reduce_sum(net('d', net('g', x)) ** 3)
     with tf.name_scope('optimizers'):
-        step = ops.minimize(tf.train.GradientDescentOptimizer(0.1), loss, 'd/')
+        step = update(loss, 'd/', 0.1)
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         before, _, after = session.run(tf.global_variables()), session.run(step), session.run(tf.global_variables())
         changed = {v.op.name for v, a, b in zip(tf.global_variables(), before, after, strict=True) if not np.array_equal(a, b)}
     assert {name.split('/')[0] for name in changed} == {'d'}
     assert {'d/dense/weights', 'd/norm/moving_mean', 'd/norm/moving_variance'} <= changed
-
-
-def test_minibatch_discrimination_by_definition():
-    x = random(5, 6)
-    y, v = evaluate(ops.minibatch_discrimination(tf.constant(x), 4, 3, 'a'))
-    m = (x @ v['a/weights']).reshape(5, 4, 3)
-    close = [[sum(np.exp(-np.abs(m[i, b] - m[j, b]).sum()) for j in range(5)) for b in range(4)] for i in range(5)]
-    np.testing.assert_allclose(y, np.concatenate([x, close], 1), rtol=1e-4)
-
-
-def test_minibatch_discrimination_pushes_two_samples_apart():
-    """Two samples, one kernel of one dimension, weight w: o = 1 + exp(-|w| |a - b|) for both, and by hand its slope."""
-    x = tf.constant([[0.7], [0.2]])
-    y = ops.minibatch_discrimination(x, 1, 1, 'a')
-    w = tf.trainable_variables('a/')[0]
-    closeness, by_x, by_w = [y[:, 1], *tf.gradients(y[0, 1], [x, w])]
-    (closeness, by_x, by_w), v = evaluate([closeness, by_x, by_w])
-    w = v['a/weights'].item()
-    close = np.exp(-abs(w) * 0.5)
-    np.testing.assert_allclose(closeness, [1 + close] * 2, rtol=1e-5)
-    np.testing.assert_allclose(by_x[:, 0], [-abs(w) * close, abs(w) * close], rtol=1e-5)
-    assert by_w.item() == pytest.approx(-np.sign(w) * 0.5 * close, rel=1e-5)
-
-
-def spectral(x, training, name='a'):
-    with ops.spectral_norm(training), ops.network(name):
-        return ops.dense(tf.reshape(ops.conv(x, 5, 'conv', 3), [x.shape[0], -1]), 4, 'dense')
-
-
-def test_spectral_norm_divides_by_the_largest_singular_value():
-    """One power iteration an update reaches numpy's value; what the matrix of a layer stretches most, it leaves at its length."""
-    x = tf.constant(random(2, 6, 6, 2))
-    loss = tf.reduce_sum(spectral(x, True) ** 2)
-    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS, 'a/')
-    used = {name: tf.get_collection(f'spectral_norm/True/a/{name}/weights')[0] for name in ('conv', 'dense')}
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        for _ in range(100):
-            session.run(updates)
-        for name, w in session.run(used).items():
-            whole = session.run(tf.trainable_variables(f'a/{name}/weights')[0]).reshape(-1, w.shape[-1])
-            np.testing.assert_allclose(w.reshape(whole.shape), whole / np.linalg.svd(whole, compute_uv=False)[0], rtol=1e-3)
-        assert len(updates) == 2 and {v.op.name for v in tf.trainable_variables()} == {
-            'a/conv/weights', 'a/conv/bias', 'a/dense/weights', 'a/dense/bias'}
-        assert np.isfinite(session.run(loss))
-
-
-def test_spectral_norm_learns_by_the_papers_gradient():
-    """d(W / sigma) with u and v held (eq. 12): dL/dW = (G - <G, W / sigma> v u') / sigma, at one power iteration."""
-    x = random(3, 4)
-    with ops.spectral_norm(True), ops.network('a'):
-        y = ops.dense(tf.constant(x), 5, 'dense', bias=False)
-    slope, = tf.gradients(tf.reduce_sum(y ** 2), tf.trainable_variables('a/'))
-    slope, v = evaluate(slope)
-    w, u = v['a/dense/weights'].astype(float), v['a/dense/weights/u'][0].astype(float)
-    right = w @ u / np.linalg.norm(w @ u)
-    left = right @ w / np.linalg.norm(right @ w)
-    sigma = right @ w @ left
-    by_used = 2 * x.T @ (x @ (w / sigma))
-    expected = (by_used - (by_used * w / sigma).sum() * np.outer(right, left)) / sigma
-    np.testing.assert_allclose(slope, expected, rtol=1e-3, atol=1e-4)
-
-
-def test_singular_vectors_turn_with_their_own_network_alone():
-    x = ops.noise([4, 6, 6, 2], 'x')
-    spectral(x, True), spectral(x, True), spectral(x, True, 'b')
-    shown = spectral(x, False)
-    steps = [ops.minimize(tf.train.GradientDescentOptimizer(0.1), tf.reduce_sum(spectral(x, True, name) ** 2), f'{name}/')
-             for name in 'ab']
-    vectors = [v for v in tf.global_variables() if v.op.name.endswith('/u')]
-    assert len(vectors) == 4 and len(tf.get_collection(tf.GraphKeys.UPDATE_OPS)) == 4  # once, however often it is applied
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        for command, moves in (shown, ''), (steps[0], 'a'), (steps[1], 'b'):
-            before = session.run(vectors)
-            session.run(command)
-            moved = {v.name[0] for v, old, new in zip(vectors, before, session.run(vectors), strict=True) if (old != new).any()}
-            assert moved == set(moves)
 
 
 @pytest.mark.parametrize('bfloat16', [False, True])
@@ -278,9 +226,9 @@ def test_singular_vectors_turn_with_their_own_network_alone():
 def test_convolutions_and_their_gradients_are_tensorflows(monkeypatch, bfloat16, h, channels, filters, size, stride, padding):
     """The faster ways against tf.nn's own: results, first and second derivatives."""
     monkeypatch.setattr(convolutions, 'BFLOAT16', bfloat16)
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     with tf.Graph().as_default(), tf.Session() as session:
-        x = tf.constant(random.normal(size=[5, h, h, channels]), tf.float32)
+        x = tf.constant(rng.normal(size=[5, h, h, channels]), tf.float32)
         forward, back = (layer(x, filters, name, size, stride, padding)
                          for layer, name in ((ops.conv, 'conv'), (ops.conv_transpose, 'transposed')))
         w, v = (kernel for kernel in tf.trainable_variables() if 'weights' in kernel.name)
@@ -288,10 +236,45 @@ def test_convolutions_and_their_gradients_are_tensorflows(monkeypatch, bfloat16,
                  tf.nn.conv2d_transpose(x, tf.transpose(v, [0, 1, 3, 2]), back.shape.as_list(), stride, padding))
         pairs = []
         for mine, theirs, kernel in (forward, plain[0], w), (back, plain[1], v):
-            weight = tf.constant(random.normal(size=theirs.shape), tf.float32)
+            weight = tf.constant(rng.normal(size=theirs.shape), tf.float32)
             both = [[y, *tf.gradients(y, [x, kernel], weight)] for y in (mine, theirs)]
             second = [tf.gradients(tf.reduce_sum(found[1] ** 3), kernel) for found in both]
             pairs += list(zip(both[0] + second[0], both[1] + second[1], strict=True))
         session.run(tf.global_variables_initializer())
         for mine, theirs in session.run(pairs):
             np.testing.assert_allclose(mine, theirs, atol=2e-6 * np.abs(theirs).max())
+
+
+# linear decay
+
+@pytest.mark.parametrize('total, d_steps', [(4, 1), (5, 3)])
+def test_the_rates_of_a_run_fall_along_a_line_for_the_updates_of_both_networks(total, d_steps):
+    """1, 1 - 1 / n, ..., 1 / n in n steps, however many updates of D are in one; each slope is 1, so a move is the rate."""
+    ws = {}
+    for name in 'd', 'g':
+        with ops.network(name):
+            ws[name] = tf.get_variable('w', [], initializer=tf.zeros_initializer(), use_resource=True)
+    with tf.variable_scope('optimizers'):
+        updates = {name: update(-w, f'{name}/', ops.linear_decay()) for name, w in ws.items()}
+    averaged = graph.sampling({}, 0.0, updates['g'])
+    done, steps = graph.progress()
+    with tf.Session() as session:
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        session.run(steps.initializer, {steps.initial_value: total})
+        rates = []
+        for _ in range(total):
+            for operation in [updates['d']] * d_steps + [averaged.advance]:
+                before = session.run(ws)
+                session.run(operation)
+                moved = {name: value - before[name] for name, value in session.run(ws).items()}
+                rates.append(max(moved.values()))
+                assert min(moved.values()) == 0
+        assert session.run(done) == total
+    np.testing.assert_allclose(rates, np.repeat((total - np.arange(total)) / total, d_steps + 1), rtol=1e-5)
+    assert [v.op.name for v in (done, steps)] == ['optimizers/step', 'optimizers/steps']
+
+
+def test_the_length_of_a_run_is_no_part_of_its_checkpoints():
+    ops.linear_decay()
+    assert [v.op.name for v in tf.global_variables()] == ['optimizers/step']
+    assert [v.op.name for v in tf.local_variables()] == ['optimizers/steps'] and not tf.trainable_variables()

@@ -10,13 +10,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 POINTS = np.linspace(-12, 12, 4801)
-
-
-@pytest.fixture(autouse=True)
-def graph():
-    with tf.Graph().as_default():
-        tf.set_random_seed(0)
-        yield
+pytestmark = pytest.mark.usefixtures('fresh_graph')
 
 
 def gaussian(mean):
@@ -72,6 +66,7 @@ def test_the_best_discriminator_of_discrete_distributions(p_data, p_g):
     assert value == pytest.approx(-2 * np.log(2) + 2 * jsd(p_data, p_g), abs=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mean', [0.0, 1.0, 3.0])
 def test_the_best_discriminator_of_gaussians(mean):
     x, fake = ops.noise([2000, 1], 'x'), ops.noise([2000, 1], 'fake') + mean
@@ -98,6 +93,7 @@ def test_the_generators_gradients(monkeypatch):
     assert abs(found[0]) < 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mean', [-0.5, 0.5, 1.0])
 def test_wgan_gp_estimates_the_wasserstein_distance_of_gaussians(mean):
     """W1(N(0, 1), N(mean, 1)) = |mean|, a supremum over critics.
@@ -118,6 +114,7 @@ def test_wgan_gp_estimates_the_wasserstein_distance_of_gaussians(mean):
     assert max(estimates) == pytest.approx(abs(mean), rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_clipped_critic_grows_with_the_distance_while_the_divergence_saturates():
     """K W1 = K |mean|: proportional up to the unknown K; JSD reaches ln 2 and tells nothing more."""
     estimates = []

@@ -1,7 +1,7 @@
 """Pictures by their pixels, read back with the library that wrote them."""
 import viz
+from plumbing import files, recorder
 
-import files
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -37,6 +37,16 @@ def test_film_shows_the_pictures_in_order(tmp_path):
 def test_film_of_one_picture(tmp_path):
     viz.film(tmp_path / 'film.gif', [viz.save(tmp_path / '0.png', np.full([8, 8], 100, np.uint8))])
     assert iio.imread(tmp_path / 'film.gif').squeeze()[0, 0].max() == 100
+
+
+def test_the_pictures_of_a_run_are_in_the_order_of_their_steps(tmp_path):
+    """Not of their names: step-1000000 comes before step-999999 there."""
+    for step in 1_000_000, 5, 999_999, 0:
+        viz.save(tmp_path / f'samples/step-{step:06d}.png', np.full([8, 8], step % 251, np.uint8))
+    pictures = recorder.pictures(tmp_path)
+    assert [path.name for path in pictures] == ['step-000000.png', 'step-000005.png', 'step-999999.png', 'step-1000000.png']
+    viz.film(tmp_path / 'film.gif', pictures)
+    assert [int(frame[0, 0, 0]) for frame in iio.imread(tmp_path / 'film.gif')] == [0, 5, 999_999 % 251, 1_000_000 % 251]
 
 
 def test_curves_draw_every_column(tmp_path):
@@ -96,6 +106,8 @@ def test_columns_that_share_a_panel(tmp_path):
 
 def test_lines_and_points(tmp_path):
     viz.lines(tmp_path / 'lines.png', {'a': ([2, 8], [1, 2]), 'b': ([2, 32], [3, 1])}, 'size', 'share')
-    viz.scatter(tmp_path / 'points.png', np.random.default_rng(0).standard_normal([50, 2]), np.arange(50) % 10)
-    for name in 'lines.png', 'points.png':
+    points = np.random.default_rng(0).standard_normal([50, 2])
+    viz.scatter(tmp_path / 'points.png', points, np.arange(50) % 10)
+    viz.scatter(tmp_path / 'alike.png', points, None)                                 # of a folder without classes
+    for name in 'lines.png', 'points.png', 'alike.png':
         assert iio.imread(tmp_path / name).std() > 1

@@ -1,0 +1,110 @@
+"""What networks are drawn from: latents, classes, grids and walks."""
+import json
+
+import sample
+from plumbing import networks
+
+import numpy as np
+import pytest
+
+INPUTS = {'z': networks.normal(3), 'code': networks.uniform(2, -2, 5), 'label': networks.label(4)}
+
+
+def test_draws_are_of_their_distributions_and_of_streams_of_their_own():
+    drawn = networks.draw({**INPUTS, 'other': networks.normal(3), 'flat': networks.uniform(2, -2, 5)}, 20_000, seed=1)
+    assert {name: (array.dtype.name, array.shape) for name, array in drawn.items() if name in INPUTS} == {
+        'z': ('float32', (20_000, 3)), 'code': ('float32', (20_000, 2)), 'label': ('int32', (20_000,))}
+    assert abs(drawn['z'].mean()) < 0.02 and drawn['z'].std() == pytest.approx(1, rel=0.02)
+    assert -2 <= drawn['code'].min() and drawn['code'].max() < 5 and drawn['code'].mean() == pytest.approx(1.5, abs=0.05)
+    assert np.bincount(drawn['label']).tolist() == [5000] * 4
+    for a, b in ('z', 'other'), ('code', 'flat'):
+        assert abs(np.corrcoef(drawn[a].ravel(), drawn[b].ravel())[0, 1]) < 0.03
+    few = networks.draw(INPUTS, 7, seed=1)
+    for name in INPUTS:
+        np.testing.assert_array_equal(few[name], drawn[name][:7])
+
+
+@pytest.mark.parametrize('count, rows, columns', [(64, 4, 16), (8, 4, 2), (4, 4, 1), (3, 3, 1), (1, 1, 1), (10, 4, 2)])
+def test_a_grid_of_a_label_shows_its_classes(count, rows, columns):
+    shown, found = networks.grid(INPUTS, count)
+    assert found == columns and shown['label'].tolist() == [row for row in range(rows) for _ in range(columns)]
+    np.testing.assert_array_equal(shown['z'].reshape(rows, columns, 3), [shown['z'][:columns]] * rows)
+    without, found = networks.grid({'z': INPUTS['z']}, count)
+    assert found is None and without['z'].shape == (count, 3)
+
+
+def test_images_are_given_not_drawn():
+    inputs = {'images': networks.images(8, 3)}
+    assert not networks.can_be_drawn(inputs) and networks.can_be_drawn(INPUTS)
+    with pytest.raises(ValueError, match="'images' is given, not drawn"):
+        networks.draw(inputs, 2)
+
+
+def test_a_described_network_is_read_back_as_it_was():
+    network = networks.network(lambda *tensors: tensors[0], 'images', **INPUTS, images=networks.images(8, 3))
+    assert networks.inputs_of(json.loads(json.dumps(network.described()))) == network.inputs
+
+
+# spherical interpolation
+
+def angles(a, b):
+    """Between vectors [..., n]: [...]."""
+    a, b = (v.astype(np.float64) / np.linalg.norm(v.astype(np.float64), axis=-1, keepdims=True) for v in (a, b))
+    return np.arccos(np.clip((a * b).sum(-1), -1, 1))
+
+
+@pytest.mark.parametrize('size', [2, 3, 100])
+def test_a_great_circle_is_walked_at_an_even_pace(size):
+    """Steps of equal angles that add up to the angle of the ends; of ends on a sphere all points are on the sphere."""
+    starts, ends = np.random.default_rng(0).standard_normal([2, 20, size], np.float32)
+    t = np.linspace(0, 1, 9)
+    points = sample.slerp(starts, ends, t)
+    assert points.shape == (20, 9, size) and points.dtype == np.float32
+    for place, expected in (0, starts), (-1, ends):
+        np.testing.assert_allclose(points[:, place], expected, rtol=0 if size == 100 else 3e-7)
+    whole = angles(starts, ends)
+    starts, ends = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (starts, ends))
+    points = sample.slerp(starts, ends, t)
+    np.testing.assert_allclose(angles(points[:, :-1], points[:, 1:]), (whole / 8)[:, None].repeat(8, 1), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=2), 1, rtol=1e-5)
+    np.testing.assert_allclose(sample.slerp(ends, starts, t)[:, ::-1], points, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('starts, ends', [
+    ([[1.5], [-0.3], [2.0]], [[0.5], [0.7], [2.0]]),                                # one number
+    ([[1.0, 2.0], [3.0, -1.0]], [[-1.0, -2.0], [-1.5, 0.5]]),                       # opposite: the angle is pi
+    ([[1.0, 2.0], [1e-8, 1.0]], [[1.0, 2.0], [2e-8, 2.0]]),                         # the same way: the angle is 0
+    ([[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]])])
+def test_where_there_is_no_one_great_circle_the_way_is_straight(starts, ends):
+    starts, ends, t = np.array(starts, np.float32), np.array(ends, np.float32), np.linspace(0, 1, 5)
+    points = sample.slerp(starts, ends, t)
+    assert np.isfinite(points).all()
+    expected = starts[:, None] + t[:, None] * (ends - starts)[:, None]
+    np.testing.assert_allclose(points, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_from_nowhere_the_points_are_finite_and_end_where_they_should():
+    points = sample.slerp(np.zeros([2, 2], np.float32), np.array([[1.0, 1.0], [0.0, -3.0]], np.float32), np.linspace(0, 1, 5))
+    assert np.isfinite(points).all() and not points[:, 0].any()
+    np.testing.assert_allclose(points[:, -1], [[1, 1], [0, -3]], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('away', [1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7])
+@pytest.mark.parametrize('sign', [1, -1])
+def test_almost_on_one_line_the_points_stay_near(away, sign):
+    """Ends that are almost the same, or almost opposite: no point is longer than the longer end."""
+    a = np.array([[1, 0]], np.float32)
+    b = sign * np.array([[np.cos(away), np.sin(away)]], np.float32)
+    points = sample.slerp(a, b, np.linspace(0, 1, 7))
+    assert np.isfinite(points).all() and np.linalg.norm(points, axis=2).max() < 1 + 1e-5
+    np.testing.assert_allclose(points[:, [0, -1]], np.stack([a, b], 1), atol=1e-5)
+
+
+# the command
+
+@pytest.mark.parametrize('arguments, complaint', [
+    (['nowhere'], 'holds no generator'), (['nowhere', '--count', '0'], '--count'), (['nowhere', '--seed', '-1'], '--seed'),
+    ([], 'run'), (['nowhere', '--bogus'], '--bogus')])
+def test_sample_mistakes_are_one_line_with_status_2(arguments, complaint, refused):
+    with refused(complaint):
+        sample.main(arguments)
