@@ -27,12 +27,12 @@ UNROLL = 5               # K, updates of D that G looks ahead; 0 is the plain GA
 G_LOSS = 'saddle'        # 'saddle' or 'non-saturating': G maximizes the unrolled D's whole loss, or log D^K(G(z)) alone
 
 # training
-STEPS = 4000             # one step is an update of D, then one of G
+STEPS = 8000             # one step is an update of D, then one of G
 BATCH_SIZE = 100         # samples in an update
-D_LEARNING_RATE = 1e-3   # for Adam
-G_LEARNING_RATE = 1e-3   # the same
-DECAY = False            # decay the learning rates linearly to 0
-BETA1 = 0.8              # Adam's beta1, in [0, 1)
+D_LEARNING_RATE = 3e-4   # for Adam; at 1e-3 'saddle' finds no mode of the ring
+G_LEARNING_RATE = 3e-4   # the same
+DECAY = True             # decay the learning rates linearly to 0
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
 BETA2 = 0.999            # Adam's beta2, in [0, 1)
 WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
