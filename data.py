@@ -186,6 +186,8 @@ def _shuffles(n):
 
 def _gathered(array, index, name):
     if array.ndim == 1:
+        if array.dtype.kind not in 'iu':
+            raise ValueError(f'labels are whole numbers, not {array.dtype}')
         labels = np.asarray(array, np.int32)
         return tf.gather(_store(labels, name.replace('images', 'labels')), index)
     if array.nbytes <= IN_MEMORY:

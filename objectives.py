@@ -1,4 +1,5 @@
-"""GAN objectives and penalties of the literature, compared on the same networks and data.
+"""GAN objectives and penalties from Goodfellow et al. 2014 (arXiv:1406.2661) to Jolicoeur-Martineau 2018 (arXiv:1807.00734),
+compared on the same networks and data.
 
 An objective is a function of the critic's scores of real and of generated samples, [B, K], to (d_loss, g_loss); a high score
 means real, and K is 1 unless the entry says otherwise. Many need a critic that cannot be arbitrarily steep: an entry names

@@ -27,7 +27,7 @@ def slerp(starts, ends, t):
     cosine = np.clip((a * b).sum(2, keepdims=True) / np.maximum(lengths, 1e-12), -1, 1)
     angle = np.arccos(cosine)
     sine = np.sin(angle)
-    curved = np.abs(cosine) < 1 - 1e-6
+    curved = (np.abs(cosine) < 1 - 1e-6) & (lengths > 0)
     sine = np.where(curved, sine, 1)
     first, last = (np.where(curved, np.sin(share * angle) / sine, share) for share in (1 - t, t))
     return (first * a + last * b).astype(np.float32)

@@ -97,7 +97,7 @@ def lines(path, named, across, up):
 
 
 def scatter(path, points, labels):
-    """Draws points [N, 2] coloured by their labels [N], whole numbers from 0 up, or all alike if None. Colours repeat after 10."""
+    """Draws points [N, 2] coloured by their labels [N], whole numbers from 0 up (10 colours in turn), or all alike if None."""
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(6.4, 6), layout='constrained')

@@ -146,8 +146,8 @@ def class_names(files):
     if len(names) < 2:
         return (), f'it takes two subfolders or more, and pictures are in {f"only {names[0]!r}" if names else "none"}'
     if beside:
-        return (), (f'{len(beside):,} pictures ({beside[0]}{", ..." if len(beside) > 1 else ""}) are beside its subfolders: '
-                    'move them into one')
+        those = f'a picture ({beside[0]}) is' if len(beside) == 1 else f'{len(beside):,} pictures ({beside[0]}, ...) are'
+        return (), f'{those} beside its subfolders: move what is there into one of them'
     if len(names) > 2**16:
         return (), f'it has {len(names):,} subfolders, more than {2**16:,}'
     return names, ''

@@ -182,12 +182,14 @@ def _two_nearest(images, block):
 def memorisation(samples, test):
     """Compares the `nearest` training distances of samples [N, 2] with those of unseen test pictures [M, 2]: a dict.
 
-    nearest_ratio: median distance of the samples over that of the test pictures. Well below 1 is suspicious, but smooth
+    nearest_ratio: median distance of the samples over that of the test pictures; left out where that is 0, which it is if half
+    of them are copies themselves. Well below 1 is suspicious, but smooth
     samples or simple classes lower it too. copied: share of samples at most a third as far from one training picture as
     from the next (the criterion of Gu et al. 2023, arXiv:2310.02664), which a new picture hardly ever is.
     """
-    return {'nearest_ratio': float(np.median(samples[:, 0]) / np.median(test[:, 0])),
-            'copied': float((samples[:, 0] <= COPY_RATIO * samples[:, 1]).mean())}
+    median = np.median(test[:, 0])
+    ratio = {'nearest_ratio': float(np.median(samples[:, 0]) / median)} if median else {}
+    return {**ratio, 'copied': float((samples[:, 0] <= COPY_RATIO * samples[:, 1]).mean())}
 
 
 def subset(images, count):

@@ -33,10 +33,10 @@ class Recorder:
 
     def scalars(self, step, values):
         """values: {name: number}; what is not a column is left out, and a column without a value is left empty."""
-        values = {name: float(values[name]) for name in self.columns if name in values}
-        self._note(values)
-        csv.writer(self._file).writerow([step, *(f'{values[name]:.6g}' if name in values else '' for name in self.columns)])
-        summary = [tf.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        cells = {name: f'{values[name]:.6g}' for name in self.columns if name in values}
+        self._note({name: float(cell) for name, cell in cells.items()})  # as a resumed run will read them
+        csv.writer(self._file).writerow([step, *(cells.get(name, '') for name in self.columns)])
+        summary = [tf.Summary.Value(tag=name, simple_value=float(values[name])) for name in cells]
         self._events.add_summary(tf.Summary(value=summary), step)
 
     def picture(self, step, picture):

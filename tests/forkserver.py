@@ -80,8 +80,9 @@ class _Server:
     def __init__(self):
         folder = tempfile.TemporaryDirectory()
         self.address = f'{folder.name}/socket'
-        process = subprocess.Popen([sys.executable, __file__, self.address], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT}/tests'})
+        process = subprocess.Popen(
+            [sys.executable, __file__, self.address], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT}/tests'})
         assert process.stdout.readline() == 'ready\n'
         atexit.register(lambda: (process.kill(), process.wait(), folder.cleanup()))
 
@@ -95,7 +96,7 @@ def _serve(address):
     listening.listen()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     print('ready', flush=True)
-    while True:
+    while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:  # that closes when the tests end
         connection, _ = listening.accept()
         if os.fork() == 0:                                   # one process watches the script, another one is it
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -141,13 +141,16 @@ def test_again_is_finished_and_another_seed_is_another_run(finished, tmp_path):
 
 
 def test_measured_while_training_the_best_generator_is_kept(tmp_path):
-    """Killed after the first measurement, the run must end with the same numbers and the same best as without."""
-    flags = '--eval-every 10 --eval-count 200 --steps 30 --checkpoint-every 10'.split()
+    """Killed after two measurements, the run must end with the same numbers and the same best as without.
+
+    The learning rate makes the distances rise and fall (here the second of four is the lowest).
+    """
+    flags = '--eval-every 5 --eval-count 200 --steps 20 --weight-average 0 --g-learning-rate 1e-2'.split()
     options = {'environment': {'DRIVE_COUNT': '300'}}
     status, out, _ = train(tmp_path / 'run', *flags, **options)
     assert status == 0 and '300 samples (real pictures): frechet distance' in out
     measured = {int(row['step']): float(row['frechet_200']) for row in scalars(tmp_path / 'run') if row['frechet_200']}
-    assert list(measured) == [10, 20, 30]
+    assert list(measured) == [5, 10, 15, 20]
     process = start(tmp_path / 'killed', *flags, **options)
     wait_for(lambda: list(tmp_path.glob('killed/checkpoints/step-000010.index')), process)
     process.kill()
@@ -155,13 +158,11 @@ def test_measured_while_training_the_best_generator_is_kept(tmp_path):
     train(tmp_path / 'killed', *flags, **options)
     assert_same_run(tmp_path / 'run', tmp_path / 'killed')
     best = min(measured, key=measured.get)
-    reader = tf.train.load_checkpoint(str(tmp_path / f'run/checkpoints/step-{best:06d}'))
-    for folder in 'run', 'killed':
-        saved = tf.train.load_checkpoint(str(tmp_path / folder / 'generator-best/variables/variables'))
-        assert len(names := saved.get_variable_to_shape_map()) > 10
-        for name in names:
-            np.testing.assert_array_equal(saved.get_tensor(name), reader.get_tensor(f'sampling/{name}'), err_msg=name)
-        assert savedmodel.samples(tmp_path / folder, 2, best=True).shape == (2, 28, 28, 1)
+    train(tmp_path / 'short', *flags, '--steps', best, '--eval-every', 0, **options)  # ends at the step that measured best
+    expected = savedmodel.samples(tmp_path / 'short', 5)
+    for name in 'run', 'killed':
+        np.testing.assert_array_equal(savedmodel.samples(tmp_path / name, 5, best=True), expected)
+    assert not np.array_equal(savedmodel.samples(tmp_path / 'run', 5), expected) or best == 20
     result = json.loads((tmp_path / 'run/metrics.json').read_text())
     assert result['count'] == 300 and result['model']['frechet_distance'] > result['real']['frechet_distance']
     assert (tmp_path / 'run/nearest.png').exists()

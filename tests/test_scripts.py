@@ -63,6 +63,9 @@ def test_the_networks_of_a_script(name, build):
     new = [v.op.name for v in tf.global_variables() if not any(v is old for old in everything)]
     assert all(name.startswith('sampling/') or name == 'optimizers/step' for name in new)
     assert len(sampling.averages) >= len(new) - 1 > 0 and not tf.trainable_variables('sampling/')
+    averaged = {source.op.name for _, source in sampling.averages}
+    for network in {name.split('/')[0] for name in averaged}:    # each is averaged as a whole
+        assert {v.op.name for v in tf.trainable_variables(f'{network}/')} <= averaged
     assert {node.name.split('/')[0] for node in tf.get_default_graph().as_graph_def().node} <= PLAIN | names
 
     with built.session() as session:
@@ -81,11 +84,15 @@ def test_the_networks_of_a_script(name, build):
             moved_once |= moved
         assert moved_once == names
 
-        # What is reported is finite; what is measured draws nothing; outputs are in range, in any batch the same.
+        # What is reported is finite; what is measured and drawn draws nothing; outputs are in range, in any batch the same.
         session.run([average.assign(source) for average, source in sampling.averages])
         assert all(math.isfinite(value) for value in session.run(scalars).values())
         measured = [session.run(sampling.measured) for _ in range(2)]
         assert measured[0] == measured[1] and all(map(math.isfinite, measured[0].values()))
+        if sampling.pictures is not None:
+            for first, second in zip(*(session.run(tf.nest.flatten(sampling.pictures)) for _ in range(2)), strict=True):
+                np.testing.assert_array_equal(first, second)
+                assert np.isfinite(first).all()
         for key, network in found.items():
             feed = fed(sampling.inputs[key], network.inputs)
             output = session.run(sampling.outputs[key], feed)
