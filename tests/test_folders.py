@@ -417,7 +417,7 @@ def test_another_name_of_a_class_is_another_set(zoo):
 
 
 @pytest.mark.parametrize('change, complaint', [
-    (lambda zoo: painted(zoo, (0, 0, 0), 1), r'1 pictures \(000.png\) are beside its subfolders: move them'),
+    (lambda zoo: painted(zoo, (0, 0, 0), 1), r'a picture \(000.png\) is beside its subfolders: move what'),
     (lambda zoo: painted(zoo, (0, 0, 0), 2, start=7), r'2 pictures \(007.png, ...\) are beside its subfolders'),
     (lambda zoo: [(zoo / name).rename(zoo.parent / f'gone {name}') for name in list(COLOURS)[1:]], "only '10'"),
     (lambda zoo: [path.rename(zoo / f'{path.parent.name} {path.name}') for path in zoo.glob('[!.]*/*.png')]
