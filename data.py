@@ -1,4 +1,5 @@
 """Data sets by name or folder, and batches of them as tensors of the graph."""
+import contextlib
 import math
 import os
 import zlib
@@ -134,7 +135,7 @@ def stored(images):
     return _scaled(_store(images, 'images'))
 
 
-def batches(arrays, batch_size, name=None):
+def batches(arrays, batch_size, name=''):
     """The next batch in every session call that reads it: of images, or of several arrays [N, ...] with one shuffle for all.
 
     arrays: images uint8 [N, H, W, C], for which a tensor x float32 [batch_size, H, W, C] in [-1, 1] is returned; or a tuple,
@@ -146,21 +147,19 @@ def batches(arrays, batch_size, name=None):
     batch may run over into the next epoch.
     Raises UserError unless 1 <= batch_size <= N, and for the few N that the shuffle cannot do (4**k + 1 from 65,537).
     """
-    if name:
-        with tf.variable_scope(name):
-            return batches(arrays, batch_size)
     several = isinstance(arrays, tuple)
     arrays = arrays if several else (arrays,)
     n = len(arrays[0])
     if any(len(array) != n for array in arrays):
         raise ValueError(f'the arrays have {", ".join(str(len(array)) for array in arrays)} examples: pairs take equal numbers')
-    index = _next_indices(n, batch_size)
-    found = tuple(_gathered(array, index, 'images' if i == 0 else f'images_{i}') for i, array in enumerate(arrays))
+    with tf.variable_scope(name) if name else contextlib.nullcontext():
+        index = _next_indices(n, batch_size, f'shuffle{name}')
+        found = tuple(_gathered(array, index, 'images' if i == 0 else f'images_{i}') for i, array in enumerate(arrays))
     return found if several else found[0]
 
 
-def _next_indices(n, batch_size):
-    """Indices int64 [batch_size] of the next examples of n, shuffled anew in each epoch."""
+def _next_indices(n, batch_size, stream):
+    """Indices int64 [batch_size] of the next examples of n, shuffled anew in each epoch; stream: a name for the order."""
     if not 1 <= batch_size <= n:
         raise UserError(f'BATCH_SIZE is {batch_size}, but must be from 1 to the number of images, {n:,}')
     if not _shuffles(n):
@@ -173,8 +172,8 @@ def _next_indices(n, batch_size):
     served = start + tf.range(batch_size, dtype=tf.int64)  # [B]
     epoch, offset = served // n, served % n
     # The shuffle keeps only the low bits of its key, 8 of each word for N <= 65,536: spread seed and epoch over them.
-    stream = ((tf.get_default_graph().seed or 0) & 0x7FFFFFFF) << 32 | zlib.crc32(position.op.name.encode())
-    keys = tf.stack([tf.random.stateless_uniform([3], [stream, e], None, None, tf.int32, alg='philox')
+    key = ((tf.get_default_graph().seed or 0) & 0x7FFFFFFF) << 32 | zlib.crc32(stream.encode())
+    keys = tf.stack([tf.random.stateless_uniform([3], [key, e], None, None, tf.int32, alg='philox')
                      for e in (epoch[0], epoch[0] + 1)])  # [2, 3]: B <= N, so a batch sees two epochs at most
     return tf.raw_ops.RandomIndexShuffle(  # fewer than 10 rounds leave orders correlated
         index=offset, seed=tf.gather(keys, epoch - epoch[0]), max_index=tf.constant(n - 1, tf.int64), rounds=12)
