@@ -137,7 +137,7 @@ def test_again_is_finished_and_another_seed_is_another_run(finished, tmp_path):
     assert status == 0 and 'finished' in out and '--steps 80 trains further' in out and contents(folder) == before
     train(tmp_path / 'other', '--seed', '1', '--steps', '5')
     ours, theirs = scalars(folder)[0], scalars(tmp_path / 'other')[0]
-    assert ours['step'] == theirs['step'] == '5' and ours['d_loss'] != theirs['d_loss']
+    assert ours['step'] == theirs['step'] == '5' and ours != theirs  # in 16 bits one loss may be equal by chance
 
 
 def test_measured_while_training_the_best_generator_is_kept(tmp_path):
