@@ -126,8 +126,9 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                         if not session.run(finite):
                             raise files.UserError(f'weights are no longer finite at step {step}; {runfolder.last_good(folder)}')
                         record.checkpoint(step, session, saver)
+                        weights = sample.weights()
                         for name, found in networks.items():
-                            record.network(name, found, sample.weights())
+                            record.network(name, found, weights)
                     if caught:
                         break
         if caught:
