@@ -1,59 +1,174 @@
 """Files that appear whole or not at all, and errors that the user can fix, told in one line."""
 import contextlib
+import glob
 import logging
 import os
 import pathlib
 import shutil
+import signal
 import sys
+
+from plumbing import interrupts
 
 
 class UserError(Exception):
     """Something the person at the keyboard can fix; its message is one line that says what is wrong and what to do."""
 
 
+def expanded(path):
+    """A path as text with `~` and `~name` replaced by home folders, which a shell leaves alone in `--run-dir=~/x`.
+
+    Raises UserError where there is no such home. A folder that is really called `~` is `./~`.
+    """
+    found = os.path.expanduser(path)
+    if found.startswith('~'):
+        raise UserError(f'there is no home folder for {path}: write the path in full, or ./{path} for a folder of that name')
+    return found
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Yields a temporary path for a file or a folder. On success it replaces `path`, otherwise it is removed.
 
-    The temporary name keeps the suffix, because image writers choose the format by it.
+    What is written reaches the disk before it gets its name, so that a power cut leaves the old one or the new one. A folder
+    cannot be replaced in one go: the old one is set aside as .old-NAME for a moment, where `existing` finds it. The
+    temporary name keeps the suffix, because image writers choose the format by it. A device or a pipe is written as it is.
     """
     path = pathlib.Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.new-{path.name}')
+    temporary = path.with_name(f'.new-{os.getpid()}-{path.name}')
+    for other in path.parent.glob(f'.new-*-{glob.escape(path.name)}'):
+        if not _runs(other.name.split('-')[1]):
+            remove(other)
     try:
-        _remove(temporary)
+        remove(temporary)
         yield temporary
+        _to_disk(temporary)
         if temporary.is_dir():
-            _remove(path)
-        os.replace(temporary, path)
+            aside = _aside(path)
+            if path.exists():
+                remove(aside)
+                os.replace(path, aside)
+            os.replace(temporary, path)
+            remove(aside)
+        else:
+            os.replace(temporary, path)
     finally:
-        _remove(temporary)
+        remove(temporary)
 
 
-def _remove(path):
-    if path.is_dir():
+def existing(path):
+    """`path`, or where it is if a program was killed at the moment when it replaced that folder."""
+    path = pathlib.Path(path)
+    return path if path.exists() or not _aside(path).exists() else _aside(path)
+
+
+def clean(folder):
+    """Mends a folder that only this program writes to: what replacements that were killed have left is removed or put back."""
+    for aside in folder.glob('.old-*'):
+        path = folder / aside.name.removeprefix('.old-')
+        if path.exists():
+            remove(aside)
+        else:
+            os.replace(aside, path)
+    for temporary in folder.glob('.new-*'):
+        remove(temporary)
+
+
+def _runs(process):
+    """Whether a process of this number may be running."""
+    if os.name != 'posix':
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except OSError:  # it is somebody else's
+        pass
+    return True
+
+
+def _aside(path):
+    return path.with_name(f'.old-{path.name}')
+
+
+def remove(path):
+    """Removes a file or a folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
+def _to_disk(path):
+    for inside in path.rglob('*') if path.is_dir() else [path]:
+        if inside.is_file():
+            with open(inside, 'rb') as file:
+                os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def inside(folder):
+    """The context in which `folder` is the working folder: TensorFlow takes a path as a pattern, of which a name has none."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def shortened(name, most=100):
+    """A file's name cut to so many bytes, for names that are made from it: a file system takes 255."""
+    return os.fsdecode(os.fsencode(name)[:most].decode('utf-8', 'ignore')) if len(os.fsencode(name)) > most else name
+
+
+def one_line(text):
+    """A text without line breaks and other control characters, which names of files may have: they become '\\n' and the like."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape', 'surrogatepass').decode() for c in str(text))
+
+
 def reason(error):
     """An exception as one line. Of a TensorFlow error, what happened without where in the graph it happened."""
-    text = getattr(error, 'message', None) or str(error)
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith('[[')]
+    text = (getattr(error, 'message', None) or str(error)).partition('Traceback (most recent call last)')[0]
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith(('[[', 'Hint:'))]
     line = ' '.join(' '.join(lines).split()) or type(error).__name__
     return line.removeprefix('<urlopen error ').removesuffix('>')
 
 
 @contextlib.contextmanager
 def one_line_errors():
-    """Turns a UserError or an OSError into one line on stderr and exit status 2; other exceptions keep their traceback.
+    """Turns what a user can cause into one line on stderr: errors with exit status 2, SIGINT and SIGTERM with 128 + theirs.
 
-    TensorFlow's own warnings, which are not meant for users, are silenced.
+    Errors are UserError, OSError, MemoryError and TensorFlow's own. Others are our mistakes, and keep their traceback; with
+    `python -X dev` all do. TensorFlow's warnings, which are not meant for users, are silenced.
     """
     logging.getLogger('tensorflow').setLevel(logging.ERROR)
-    try:
-        yield
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')  # for names of files that are not UTF-8
+    with interrupts.raised():
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            number = getattr(error, 'number', signal.SIGINT)
+            _end(f'stopped by {signal.Signals(number).name}; the same command goes on from what was saved', 128 + number)
+        except BrokenPipeError:                            # of `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.exit(128 + signal.SIGPIPE)
+        except Exception as error:
+            tensorflow = any(base.__name__ == 'OpError' for base in type(error).__mro__)
+            if sys.flags.dev_mode or not (tensorflow or isinstance(error, UserError | OSError | MemoryError)):
+                raise
+            if isinstance(error, MemoryError):
+                _end(f'error: there is not enough memory ({reason(error)}): make the networks, batches or pictures smaller', 2)
+            where = getattr(getattr(error, 'op', None), 'name', None) if tensorflow else None
+            _end(f'error: {reason(error) if tensorflow else error}{f" (in {where})" if where else ""}', 2)
+
+
+def _end(line, status):
+    print(one_line(line), file=sys.stderr)
+    sys.exit(status)
