@@ -22,7 +22,7 @@ from sklearn.decomposition import PCA
 
 # data
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
-IMAGE_SIZE = 28           # pixels on a side
+IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
 CHANNELS = 1              # 1 is grey, 3 is colour
 
 # networks
@@ -45,7 +45,7 @@ SEED = 0                  # random seed
 SAMPLE_EVERY = 500        # steps between pictures
 EVAL_EVERY = 500          # steps between errors on the test set
 CHECKPOINT_EVERY = 2000   # steps between checkpoints
-COLUMNS = 16              # test pictures in the grid
+COLUMNS = 16              # test pictures in the grid, from 1 to 1000
 
 
 def encoder(x):

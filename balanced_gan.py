@@ -20,7 +20,7 @@ import tensorflow.compat.v1 as tf
 
 # data
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
-IMAGE_SIZE = 28          # pixels on a side, a multiple of 4
+IMAGE_SIZE = 28          # pixels on a side, a multiple of 4, from 4 to 4096
 CHANNELS = 1             # 1 is grey, 3 is colour
 
 # networks
@@ -42,7 +42,7 @@ WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1
 SEED = 0                 # random seed
 
 # reports
-SHOWN = 24               # generated and real images that are drawn, each with D's judgement
+SHOWN = 24               # generated and real images that are drawn, each with D's judgement, from 1 to 1000
 
 
 def generator(z, training):

@@ -21,7 +21,7 @@ import tensorflow.compat.v1 as tf
 
 # data
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
-IMAGE_SIZE = 28           # pixels on a side, a multiple of 4
+IMAGE_SIZE = 28           # pixels on a side, a multiple of 4, from 4 to 4096
 CHANNELS = 1              # 1 is grey, 3 is colour
 
 # networks
@@ -39,7 +39,7 @@ SEED = 0                  # random seed
 # reports
 SAMPLE_EVERY = 200        # steps between pictures
 EVAL_EVERY = 500          # steps between errors on the test set
-COLUMNS = 16              # test pictures in the grid
+COLUMNS = 16              # test pictures in the grid, from 1 to 1000
 
 
 def encoder(x):

@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 # data
 DATASET = 'mnist'          # mnist, fashion_mnist or a folder of pictures
-IMAGE_SIZE = 28            # pixels on a side
+IMAGE_SIZE = 28            # pixels on a side, from 1 to 4096
 CHANNELS = 1               # 1 is grey, 3 is colour
 
 # networks
@@ -31,8 +31,8 @@ LOSS = 'non-saturating'    # 'non-saturating' or 'minimax': G maximizes log D(G(
 
 # training
 STEPS = 16000              # one step is D_STEPS updates of D, then G_STEPS of G
-D_STEPS = 1                # updates of D in a step
-G_STEPS = 1                # updates of G in a step
+D_STEPS = 1                # updates of D in a step, from 1 to 1000
+G_STEPS = 1                # updates of G in a step, from 1 to 1000
 BATCH_SIZE = 64            # pictures in an update
 D_LEARNING_RATE = 4e-4     # for Adam
 G_LEARNING_RATE = 2e-3     # five times D's, so that G keeps up

@@ -33,7 +33,7 @@ NOISE = 0.1              # of 'instance-noise': its standard deviation at the st
 
 # training
 STEPS = 8000             # steps of the training
-D_STEPS = 1              # updates of the critic in a step, before one of G
+D_STEPS = 1              # updates of the critic in a step, before one of G, from 1 to 1000
 BATCH_SIZE = 128         # real samples in an update, and as many generated ones
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same

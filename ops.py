@@ -45,8 +45,12 @@ def glorot(shape, seed):
 
 
 def weights(shape, name='weights'):
-    """Trainable float32 variable of `shape` [..., inputs, outputs], drawn by the scope's initializer."""
+    """Trainable float32 variable of `shape` [..., inputs, outputs], drawn by the scope's initializer.
+
+    Raises UserError if it is larger than the machine's memory.
+    """
     scope = tf.get_variable_scope()
+    graph.check_size(f'{scope.name}/{name}', shape)
     return tf.get_variable(name, shape, initializer=seeded(scope.initializer or glorot, f'{scope.name}/{name}'))
 
 
@@ -150,7 +154,9 @@ def noise(shape, name='z'):
 
     The two coordinates of points in the plane (Box & Muller 1958), from half the uniform numbers of
     tf.random.stateless_normal: it takes half the time.
+    Raises UserError if it is larger than the machine's memory.
     """
+    graph.check_size(name, shape)
     count = math.prod(shape)
     u, v = tf.unstack(uniform([2, -(-count // 2)], name))
     radius, angle = tf.sqrt(-2 * tf.math.log(1 - u)), 2 * math.pi * v
@@ -158,7 +164,12 @@ def noise(shape, name='z'):
 
 
 def uniform(shape, name):
-    """Float32 tensor of `shape` from U[0, 1); every session call that reads it draws anew."""
+    """Float32 tensor of `shape` from U[0, 1); every session call that reads it draws anew.
+
+    Raises UserError if a `shape` that is known beforehand is larger than the machine's memory.
+    """
+    if not tf.is_tensor(shape):
+        graph.check_size(name, shape)
     # Not get_variable: a network that draws and is applied twice has two counters and two streams.
     draws = tf.Variable(0, trainable=False, name=f'{name}_draws', dtype=tf.int64)
     seed = tf.stack([tf.constant(_key(draws.op.name), tf.int64), draws.assign_add(1)])

@@ -30,7 +30,7 @@ SPECTRAL_NORM = True     # False leaves the weights as they are
 
 # training
 STEPS = 8000             # one step is D_STEPS updates of D, then one of G
-D_STEPS = 1              # the paper has 1 and 5
+D_STEPS = 1              # from 1 to 1000; the paper has 1 and 5
 BATCH_SIZE = 64          # the paper's
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same

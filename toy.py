@@ -22,7 +22,7 @@ DATASET = 'grid'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' o
 Z_DIM = 2                # length of the latent vector z; PacGAN's
 
 # packing
-PACKING = 1              # samples that D sees at once; 1 is the plain GAN
+PACKING = 1              # samples that D sees at once, from 1 to 1000; 1 is the plain GAN
 
 # training
 STEPS = 8000             # one step is an update of D, then one of G
@@ -39,7 +39,7 @@ PRECISION = 'float32'    # matrices so small gain nothing from 16 bits
 SAMPLE_EVERY = 250       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
-OTHERS = 8               # packs over which a packed D is averaged to be drawn
+OTHERS = 8               # packs over which a packed D is averaged to be drawn, from 1 to 1000
 
 
 def pack(x, packing):

@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 
 # data
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
-IMAGE_SIZE = 28          # pixels on a side
+IMAGE_SIZE = 28          # pixels on a side, from 1 to 4096
 CHANNELS = 1             # 1 is grey, 3 is colour
 
 # networks
@@ -30,7 +30,7 @@ CLIP = 0.01              # in (0, inf): every weight of the critic stays in [-CL
 
 # training
 STEPS = 20000            # one step is N_CRITIC updates of the critic, then one of the generator
-N_CRITIC = 5             # the critic should be near its best before its gradient is used
+N_CRITIC = 5             # from 1 to 1000: the critic should be near its best before its gradient is used
 BATCH_SIZE = 64          # the paper's
 OPTIMIZER = 'rmsprop'    # 'rmsprop' or 'sgd': no momentum, because the critic's loss moves under it
 C_LEARNING_RATE = 2e-4   # the critic's; the paper's 5e-5 learns slowly from so few updates

@@ -19,7 +19,7 @@ import tensorflow.compat.v1 as tf
 
 # data
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
-IMAGE_SIZE = 28          # pixels on a side, a multiple of 4
+IMAGE_SIZE = 28          # pixels on a side, a multiple of 4, from 4 to 4096
 CHANNELS = 1             # 1 is grey, 3 is colour
 
 # networks
@@ -31,7 +31,7 @@ PENALTY = 10.0           # lambda, the weight of the gradient penalty, in [0, in
 
 # training
 STEPS = 2000             # one step is N_CRITIC updates of the critic, then one of the generator
-N_CRITIC = 5             # the paper's
+N_CRITIC = 5             # from 1 to 1000; the paper's
 BATCH_SIZE = 64          # the paper's
 LEARNING_RATE = 1e-3     # ten times the paper's: as stable here, and sooner there
 BETA1 = 0.0              # Adam's beta1, in [0, 1); the paper's

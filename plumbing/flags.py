@@ -2,9 +2,9 @@
 
 The type is that of the value, and the help text is the comment on the line. A comment that begins with quoted words
 ("'auto', 'float32' or 'mixed': ...") lists the only values allowed; an interval in it ("in [0, 1)") is the range of a real
-number. True and False make --flag and --no-flag; a tuple takes several values. A whole number may be 0 where the comment
-says what that does, in SEED, and in the constants named ..._EVERY, where it means never. A constant that is edited in the
-file is held to the rules of its flag.
+number, and "from 1 to 1000" that of a whole one. True and False make --flag and --no-flag; a tuple takes several values. A
+whole number without a range ends at MOST; it may be 0 where the comment says what that does, in SEED, and in the constants
+named ..._EVERY, where it means never. A constant that is edited in the file is held to the rules of its flag.
 """
 import argparse
 import ast
@@ -14,8 +14,11 @@ import pathlib
 import re
 import tokenize
 
+from plumbing import files
+
 INTERVAL = re.compile(r'in ([\[(])([\d.]+), ([\d.]+|inf)([\])])')
-MOST = {'SEED': 2**31 - 1}  # what a seed of the graph has room for; other whole numbers end at 2^63
+RANGE = re.compile(r'\bfrom (\d+) to (\d+)')
+MOST = 2**31 - 1  # what a seed of the graph has room for, and the 32 bits of many shapes in TensorFlow
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,7 +29,18 @@ class Parser(argparse.ArgumentParser):
                          allow_abbrev=False, **options)
 
     def error(self, message):
-        self.exit(2, f'error: {message}; --help lists the flags\n')
+        self.exit(2, files.one_line(f'error: {message}; --help lists the flags') + '\n')
+
+
+def whole(name, least=0, most=MOST):
+    """The type, as argparse takes it, of a whole number from `least` to `most`."""
+    def convert(text):
+        if not re.fullmatch(r'\d+(_\d+)*', text) or len(text) > 1000 or not least <= int(text) <= most:
+            typed = files.shortened(repr(text))
+            raise argparse.ArgumentTypeError(f'{name} is a whole number from {least} to {most}, not {typed}')
+        return int(text)
+
+    return convert
 
 
 def constants(module):
@@ -78,9 +92,7 @@ def _add(group, name, value, comment, choices):
         return
     several, interval = isinstance(value, tuple), INTERVAL.search(comment)
     kind = float if interval else type(value[0] if several else value)
-    zero = name == 'SEED' or name.endswith('_EVERY') or re.search(r'(?<![\d.])0(?![\d.])', comment)
-    convert = {int: functools.partial(_whole, name, 0 if zero else 1), float: functools.partial(_real, name, interval),
-               str: str}[kind]
+    convert = {int: whole(name, *_range(name, comment)), float: functools.partial(_real, name, interval), str: str}[kind]
     group.add_argument(flag, dest=name, default=argparse.SUPPRESS, type=convert, help=text,
                        action=_Tuple if several else 'store', nargs='+' if several else None,
                        metavar={int: 'N', float: 'X', str: 'TEXT'}[kind], choices=choices)
@@ -96,12 +108,12 @@ class _Tuple(argparse.Action):
         setattr(namespace, self.dest, tuple(values))
 
 
-def _whole(name, least, text):
-    most = MOST.get(name, 2**63 - 1)
-    if not re.fullmatch(r'\d[\d_]*', text) or not least <= int(text) <= most:
-        upwards = f'from {least} to {most}' if name in MOST else f'from {least} up'
-        raise argparse.ArgumentTypeError(f'{name} is a whole number {upwards}, not {text!r}')
-    return int(text)
+def _range(name, comment):
+    """(least, most) of a whole number."""
+    if stated := RANGE.search(comment):
+        return int(stated[1]), int(stated[2])
+    zero = name == 'SEED' or name.endswith('_EVERY') or re.search(r'(?<![\d.])0(?![\d.])', comment)
+    return 0 if zero else 1, MOST
 
 
 def _real(name, interval, text):

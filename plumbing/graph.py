@@ -1,6 +1,12 @@
-"""What run.train adds to a script's graph: the step counter, the averaged networks, and what to fetch with which update."""
+"""What run.train adds to a script's graph: the step counter, the averaged networks, and what to fetch with which update.
+
+And whether the machine's memory can hold it.
+"""
 import math
 import typing
+
+from plumbing import hardware
+from plumbing.files import UserError
 
 import tensorflow.compat.v1 as tf
 
@@ -72,7 +78,8 @@ def fetches(operations, updates, scalars):
     Raises ValueError for a scalar of random batches that no update draws.
     """
     fetched = [([operation], []) for operation in operations]
-    needed = [_ancestors(update) for update in updates]
+    found = {update: _ancestors(update) for update in updates}  # many of them may be the same one
+    needed = [found[update] for update in updates]
     drawn = [_counters(found) for found in needed]
     for name, scalar in scalars.items():
         its = _counters(_ancestors(scalar.op))
@@ -110,3 +117,36 @@ def parameter_counts():
         network = variable.name.split('/')[0]
         sizes[network] = sizes.get(network, 0) + math.prod(variable.shape)
     return ', '.join(f'{network}: {size:,} parameters' for network, size in sizes.items())
+
+
+def check_size(name, shape, itemsize=4):
+    """Raises UserError if a tensor of this shape, `itemsize` bytes a number, is larger than the machine's memory."""
+    if (size := itemsize * math.prod(shape)) > hardware.memory():
+        raise UserError(f'{name} of the shape {list(shape)} takes {_gigabytes(size)}, but this machine has '
+                        f'{_gigabytes(hardware.memory())}: make the networks, batches or pictures smaller')
+
+
+def check_memory():
+    """Raises UserError if the variables of the graph and its largest tensor, as far as shapes are known, exceed the memory.
+
+    The variables include the slots of optimizers and the averages. A lower bound: what a step holds besides is not known.
+    """
+    variables = tf.global_variables() + tf.local_variables()
+    for variable in variables:
+        check_size(variable.op.name, variable.shape, variable.dtype.size)
+    largest = max((tensor for operation in tf.get_default_graph().get_operations() for tensor in operation.outputs), key=_size)
+    check_size(largest.op.name, largest.shape, largest.dtype.size)
+    held = sum(map(_size, variables))
+    if held + _size(largest) > hardware.memory():
+        raise UserError(f'{len(variables)} variables, with what optimizers and averages keep, take {_gigabytes(held)} and the '
+                        f'largest tensor, {largest.op.name}, {_gigabytes(_size(largest))}, but this machine has '
+                        f'{_gigabytes(hardware.memory())}: make the networks, batches or pictures smaller')
+
+
+def _size(tensor):
+    """Bytes of a tensor or variable; 0 where its shape is not known."""
+    return tensor.dtype.size * math.prod(tensor.shape) if tensor.shape.is_fully_defined() else 0
+
+
+def _gigabytes(size):
+    return f'{size / 2**30:,.1f} GiB'

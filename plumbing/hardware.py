@@ -1,4 +1,6 @@
 """What the machine can do: 16 or 32 bits, and the session that uses them."""
+import math
+import os
 import pathlib
 
 from plumbing import convolutions
@@ -14,10 +16,19 @@ def prepare(precision):
     On a GPU operations become deterministic, which exact resuming needs, and float32 means float32, not TF32. None of
     this has been run: there was no GPU at hand.
     """
-    if tf_config.list_physical_devices('GPU'):
+    resolved, gpu = resolve(precision), bool(tf_config.list_physical_devices('GPU'))
+    if gpu:
         tf_config.experimental.enable_op_determinism()
-        tf_config.experimental.enable_tensor_float_32_execution(resolve(precision) != 'float32')
-    convolutions.BFLOAT16 = resolve(precision) == 'mixed' and not tf_config.list_physical_devices('GPU')
+        tf_config.experimental.enable_tensor_float_32_execution(resolved != 'float32')
+    convolutions.BFLOAT16 = resolved == 'mixed' and not gpu
+
+
+def memory():
+    """Bytes of the machine's memory; infinite where the system does not say."""
+    try:
+        return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def resolve(wanted, images=True):

@@ -11,6 +11,8 @@ LOSS = 'a'                # 'a', 'b' or 'c d': the choices
 RESIZE = False            # a switch
 WIDTHS = (256, 512)       # several
 COPIES = 2                # 0 makes none; 10 is plenty
+ROWS = 3                  # of the picture, from 2 to 50
+LAYERS = (2, 3)           # from 0 to 9: one after the other
 SHARE = 0                 # of the pixels, in [0, 1)
 SHARES = (0, 0.5)         # of two kinds, in [0, 1]
 WEIGHT = 1                # in [0, inf): of the penalty
@@ -75,13 +77,38 @@ def test_an_interval_makes_a_real_number_of_whatever_is_written_in_the_file(tmp_
         assert script[name] == float(value) and isinstance(script[name], float)
 
 
-def test_a_seed_may_be_what_a_graph_has_room_for(tmp_path, refused):
+def test_a_whole_number_may_be_what_32_bits_have_room_for(tmp_path, refused):
+    """A seed of a graph has no more, nor have many shapes in TensorFlow; 64 bits overflow where steps are counted in pictures."""
     script, shared = modules(tmp_path)
-    flags.parse([script, shared], ['--seed', '2147483647', '--steps', str(2**63 - 1)])
-    assert script['SEED'] == 2147483647 and script['STEPS'] == 2**63 - 1
-    for arguments in ['--seed', '2147483648'], ['--steps', str(2**63)]:
-        with refused(arguments[0]):
-            flags.parse(modules(tmp_path), arguments)
+    flags.parse([script, shared], ['--seed', '2147483647', '--steps', '2_147_483_647'])
+    assert script['SEED'] == script['STEPS'] == 2147483647
+    for name in 'seed', 'steps', 'every':
+        for number in '2147483648', str(2**63 - 1), '9' * 5000:
+            with refused(f'{name.upper()} is a whole number from {0 if name == "seed" else 1} to 2147483647, not '):
+                flags.parse(modules(tmp_path), [f'--{name}', number])
+
+
+def test_a_whole_number_is_in_the_range_that_its_comment_states(tmp_path, refused):
+    script, shared = modules(tmp_path)
+    for rows in '2', '50':
+        flags.parse([script, shared], ['--rows', rows, '--layers', '0', '9'])
+        assert script['ROWS'] == int(rows) and script['LAYERS'] == (0, 9)
+    for arguments, complaint in [('--rows 1', 'ROWS is a whole number from 2 to 50, not \'1\''), ('--rows 51', 'from 2 to 50'),
+                                 ('--rows 1000000000', 'from 2 to 50'), ('--layers 0 10', 'LAYERS'), ('--rows 2.0', 'ROWS'),
+                                 ('--rows 1_', 'ROWS')]:
+        with refused(complaint):
+            flags.parse(modules(tmp_path), arguments.split())
+    with refused('ROWS is a whole number from 2 to 50'):
+        flags.parse(modules(tmp_path, edited('ROWS = 51')), [])
+
+
+@pytest.mark.parametrize('arguments', [['--steps', '1\n2'], ['--loss', 'a\nb'], ['--share', '\x1b[31m'], ['--bo\ngus'],
+                                       ['--precision', 'x\r\ny'], ['stray\nword']])
+def test_what_was_typed_breaks_no_line(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        flags.parse(modules(tmp_path), arguments)
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and error.startswith('error: ') and error[-1] == '\n' and error[:-1].isprintable()
 
 
 def test_choices_of_every_script_apply_to_a_scripts_own_default(tmp_path, refused, capsys):

@@ -112,3 +112,63 @@ def test_mixed_precision_without_the_instructions_is_refused(monkeypatch):
     assert hardware.resolve('auto') == 'float32'
     with pytest.raises(UserError, match='float32'):
         hardware.resolve('mixed')
+
+
+def test_the_precision_is_resolved_once_however_many_devices_there_are(monkeypatch):
+    """On a GPU, which stands here as a name only, the same answer serves both settings."""
+    asked, switched = [], []
+    monkeypatch.setattr(hardware, 'resolve', lambda *wanted: asked.append(wanted) or 'mixed')
+    monkeypatch.setattr(hardware.tf_config, 'list_physical_devices', lambda kind: ['a GPU'])
+    monkeypatch.setattr(hardware.tf_config.experimental, 'enable_op_determinism', lambda: None)
+    monkeypatch.setattr(hardware.tf_config.experimental, 'enable_tensor_float_32_execution', switched.append)
+    monkeypatch.setattr(hardware.convolutions, 'BFLOAT16', True)
+    hardware.prepare('mixed')
+    assert asked == [('mixed',)] and switched == [True] and hardware.convolutions.BFLOAT16 is False
+
+
+# memory
+
+def test_the_memory_is_that_of_the_machine():
+    told = [line for line in open('/proc/meminfo') if line.startswith('MemTotal:')]
+    assert hardware.memory() == pytest.approx(int(told[0].split()[1]) * 1024, rel=0.01)
+
+
+def test_what_is_larger_than_the_memory_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr(hardware, 'memory', lambda: 4000)
+    graph.check_size('w', [10, 100])
+    with pytest.raises(UserError, match=r'^generator/dense/weights of the shape \[10, 101\] takes 0.0 GiB, .* smaller$'), \
+            ops.network('generator'):
+        ops.dense(tf.zeros([1, 10]), 101, 'dense')
+    for draw, shape in (ops.noise, [1001]), (ops.uniform, [7, 143]), (ops.noise, [10**9, 2**31]), (ops.uniform, [2**62, 8]):
+        with pytest.raises(UserError, match='^named of the shape'):
+            draw(shape, 'named')
+    ops.noise([500, 2], 'fits')
+    assert [v.op.name for v in tf.global_variables()] == ['fits_draws']     # of the others there is nothing
+
+
+def with_adam(numbers):
+    """A graph of a weight w [numbers], its gradient and Adam's two averages of that; Adam's powers are 8 bytes more."""
+    w = tf.get_variable('w', [numbers], initializer=tf.zeros_initializer(), use_resource=True)
+    ops.minimize(tf.train.AdamOptimizer(), tf.reduce_sum(w ** 2), '')
+
+
+@pytest.mark.parametrize('memory, complaint', [
+    (16_010, None), (15_999, '5 variables, with what optimizers and averages keep, .* the largest tensor'), (3_999, '^w .*1000')])
+def test_variables_and_the_largest_tensor_are_counted(memory, complaint, monkeypatch):
+    """Three variables of 4,000 bytes and a tensor of as many."""
+    with_adam(1000)
+    monkeypatch.setattr(hardware, 'memory', lambda: memory)
+    if complaint is None:
+        graph.check_memory()
+        return
+    with pytest.raises(UserError, match=complaint):
+        graph.check_memory()
+
+
+def test_a_large_tensor_is_named(monkeypatch):
+    with_adam(1000)
+    tf.zeros([100, 100], name='activations')
+    tf.placeholder(tf.float32, [None, 10**9])                               # of unknown size
+    monkeypatch.setattr(hardware, 'memory', lambda: 39_999)
+    with pytest.raises(UserError, match=r'^activations of the shape \[100, 100\] takes'):
+        graph.check_memory()
