@@ -5,7 +5,7 @@ import os
 import zlib
 
 from plumbing import folders, mnist
-from plumbing.files import UserError
+from plumbing.files import UserError, expanded, one_line
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -20,6 +20,7 @@ CLASSES = {
 STACKED = {'train': 128_000, 'test': 26_000}  # pictures of stacked_mnist, as in Lin et al. 2018 (arXiv:1712.04086)
 HELD_OUT = 10  # one in so many pictures of a folder is in the test set
 HELD_OUT_BYTES = 2**26  # at most, 5,461 pictures of 64x64x3: all of them are measured at once
+MOST_RESIZED = 2**32  # bytes that MNIST and its like may take; a folder is cached on disk and may take more
 IN_MEMORY = 2**28  # bytes; larger sets stay where they are, on disk or in memory, and only batches enter the graph
 
 
@@ -31,7 +32,7 @@ def full_name(name):
     """
     if name.lower() in NAMES:
         return NAMES[name.lower()]
-    path = os.path.abspath(os.path.expanduser(name))
+    path = os.path.abspath(expanded(name))
     if name and (os.path.exists(path) or os.sep in name or (os.altsep or os.sep) in name):
         return path
     raise UserError(f'unknown data set {name!r}: the known ones are {", ".join(NAMES)}; or give a folder of pictures')
@@ -46,7 +47,7 @@ def load(name, split='train', size=28, channels=None):
     A tenth of a folder (or HELD_OUT_BYTES), drawn once and for all, is its test set. Where the pictures take more than
     IN_MEMORY, `images` is a `folders.OnDisk`.
     Raises UserError for an unknown set or split, a DATA_DIR that does not exist, channels that the set does not have, and
-    data that cannot be had (for a folder, see `folders.load`).
+    data that cannot be had (for a folder, see `folders.load`) or would take more than MOST_RESIZED.
     """
     name = full_name(name)
     if split not in ('train', 'test'):
@@ -57,15 +58,26 @@ def load(name, split='train', size=28, channels=None):
         return _load_folder(name, split, size, channels or 3)
     if name == 'stacked_mnist' and channels not in (None, 3):
         raise UserError(f'stacked_mnist has 3 channels, a digit in each, not {channels}: use --channels 3')
+    _check_size(name, split, size, channels)
     images, labels = mnist.load(name.removeprefix('stacked_'), split, DATA_DIR or os.environ.get('GAN_DATA_DIR', ''))
     if name == 'stacked_mnist':
         images, labels = stack(images, labels, STACKED[split])
     if size != 28:
-        fitted = np.empty([len(images), size, size, images.shape[3]], np.uint8)
+        fitted = np.empty([len(images), size, size, channels or images.shape[3]], np.uint8)
         for image, out in zip(images, fitted, strict=True):
-            out[:] = np.array(Image.fromarray(image.squeeze()).resize([size, size], Image.Resampling.BICUBIC)).reshape(out.shape)
+            resized = np.array(Image.fromarray(image.squeeze()).resize([size, size], Image.Resampling.BICUBIC))
+            out[:] = resized.reshape(size, size, -1)        # one channel fills three
         images = fitted
     return images if channels in (None, images.shape[3]) else images.repeat(channels, axis=3), labels
+
+
+def _check_size(name, split, size, channels):
+    count = STACKED[split] if name == 'stacked_mnist' else mnist.PARTS[f'x_{split}'][1][0]
+    channels = channels or (3 if name == 'stacked_mnist' else 1)
+    need = count * size * size * channels
+    if need > MOST_RESIZED:
+        raise UserError(f'{name} in {size}x{size}x{channels} would take {need // 2**30:,} GiB, more than '
+                        f'{MOST_RESIZED // 2**30}: --image-size is {math.isqrt(MOST_RESIZED // (count * channels))} at most')
 
 
 def class_names(name, size=28, channels=None, needed=False):
@@ -125,8 +137,8 @@ def _load_folder(folder, split, size, channels):
     part = slice(held) if split == 'test' else slice(held, None)
     images, labels = found.images[part], None if found.labels is None else found.labels[part]
     grey = f', {found.colour:,} of them turned grey (--channels 3 keeps the colour)' if found.colour else ''
-    print(f'{folder}: {len(found.images):,} pictures of {size}x{size}x{channels}{grey}; '
-          f'{len(images):,} to {split} with ({found.told})')
+    print(one_line(f'{folder}: {len(found.images):,} pictures of {size}x{size}x{channels}{grey}; '
+                   f'{len(images):,} to {split} with ({found.told})'))
     return np.asarray(images) if images.nbytes <= IN_MEMORY else images, labels
 
 

