@@ -11,7 +11,7 @@ import time
 import data
 import metrics
 import viz
-from plumbing import files, flags, graph, hardware, interrupts, recorder, runfolder, sampler
+from plumbing import checkpoints, files, flags, graph, hardware, interrupts, recorder, runfolder, sampler
 from plumbing.networks import images, label, network, normal, uniform  # noqa: F401  what scripts describe networks with
 
 import numpy as np
@@ -54,12 +54,12 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     measures: function () -> {name: scalar tensor} that depends on no random batch, to report every EVAL_EVERY steps.
     These functions are applied on the averages (EMA, decay WEIGHT_AVERAGE) of the weights; see `graph.sampling`.
     Returns (folder, {name of a measure: its value at the end}).
-    Raises files.UserError for a folder that is another run's, damaged checkpoints, and values that are not finite.
+    Raises files.UserError for a folder that is another run's or in use, damaged checkpoints, and values that are not finite.
     """
     settings, classes = _settings(script, updates)
     steps, folder = settings['STEPS'], _folder(script, settings)
-    described = {name: found.described() for name, found in networks.items()}
-    runfolder.claim(folder, pathlib.Path(script['__file__']).name, settings, described, classes)
+    whose = folder, pathlib.Path(script['__file__']).name, settings
+    runfolder.check(*whose)
     print(graph.parameter_counts())
 
     averaged = graph.sampling(networks, settings['WEIGHT_AVERAGE'], updates[-1], pictures, measures)
@@ -67,33 +67,39 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     fetches = graph.fetches([*updates[:-1], averaged.advance], updates, scalars)
     start_averages = tf.group([average.assign(source) for average, source in averaged.averages])
     finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in tf.global_variables() if v.dtype.is_floating])
-    saver = tf.train.Saver(max_to_keep=3, save_relative_paths=True)
+    saver = checkpoints.saver()
     _, total = graph.progress()
     ready = tf.global_variables_initializer(), tf.local_variables_initializer()
+    shape = sampler.shape(networks, averaged)
+    frechet, count, distance = _frechet(settings, shape)
+    reports = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif']
+    described = {name: found.described() for name, found in networks.items()}
 
-    with tf.Session(config=hardware.session_config(settings['PRECISION'])) as session, interrupts.caught() as caught:
+    with runfolder.claimed(*whose, described, classes) as completed, \
+            tf.Session(config=hardware.session_config(settings['PRECISION'])) as session:
         # Restore
         session.run(ready)
         session.run(start_averages)
         session.run(total.initializer, {total.initial_value: steps})
-        start = runfolder.restore(session, saver, folder / 'checkpoints')
+        start = step = checkpoints.restore(folder / 'checkpoints', session, saver)
         tf.get_default_graph().finalize()
         sample = sampler.Sampler(session, networks, averaged, *(settings[name] for name in ('GRID', 'EVAL_COUNT', 'SEED')))
-        if start >= steps and (folder / 'samples.gif').exists():
+        if start >= steps and not completed.lacks([*networks, *reports], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
             print(f'finished: {folder} is at step {start}; {more} trains further')
             return folder, sample.measured()
-        frechet, count, distance = _frechet(settings, sample.shape)
         calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
         columns = [*scalars, *(averaged.measured if settings['EVAL_EVERY'] else []), *([frechet] if frechet else [])]
-        with recorder.Recorder(folder, columns, start, graph_def, settings) as record:
+        with recorder.Recorder(folder, completed, columns, start, graph_def, settings) as record:
             passes = f' ({settings["EPOCHS"]} passes over the data)' if settings['EPOCHS'] else ''
             print(f'{"resumes" if start else "starts"} at step {start} of {steps}{passes}; pictures in {folder / "samples"}',
                   flush=True)
             began = time.monotonic()
             if start == 0:
                 record.picture(0, _picture(sample, draw))
-            with _bar(start, steps) as bar:
+            elif completed.lacks(networks, start):  # it was killed between a checkpoint and what follows one
+                record.networks(start, networks, sample.weights())
+            with _bar(start, steps) as bar, interrupts.caught() as caught:
                 for step in range(start + 1, steps + 1):
                     # Step
                     values = {}
@@ -108,7 +114,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                         if frechet:
                             values[frechet], best = distance(sample.samples(count)), record.lowest(frechet)
                             if values[frechet] < best:
-                                record.network('generator-best', networks['generator'], sample.weights())
+                                record.networks(step, {'generator-best': networks['generator']}, sample.weights())
 
                     # Report
                     if _due(settings, 'LOG_EVERY', step) or len(values) > len(scalars):
@@ -126,24 +132,29 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                         if not session.run(finite):
                             raise files.UserError(f'weights are no longer finite at step {step}; {runfolder.last_good(folder)}')
                         record.checkpoint(step, session, saver)
-                        weights = sample.weights()
-                        for name, found in networks.items():
-                            record.network(name, found, weights)
+                        record.networks(step, networks, sample.weights())
                     if caught:
                         break
         if caught:
             print(f'stopped and saved at step {step} of {steps}; run the same command to resume', flush=True)
             sys.exit(128 + caught[0])
-        result = sample.measured()
 
-    # Finish
-    print(f'trained to step {steps} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
-    viz.curves(folder / 'losses.png', folder / 'scalars.csv', together=list(averaged.measured))
-    if frechet:
-        print('measuring the samples', flush=True)
-        print(metrics.report(folder, settings['DATASET'], sample.shape))
-    viz.film(folder / 'samples.gif', recorder.pictures(folder))
-    more = f'; draw more with: python sample.py {folder}' if sample.shape else ''
+        # Finish
+        if start < steps:
+            print(f'trained to step {step} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
+        result = sample.measured()
+        for name in completed.lacks(reports, step):
+            if name == 'losses.png':
+                viz.curves(folder / name, folder / 'scalars.csv', together=list(averaged.measured))
+            elif name == 'samples.gif':
+                viz.film(folder / name, recorder.pictures(folder))
+            elif frechet:
+                print('measuring the samples', flush=True)
+                print(metrics.report(folder, settings['DATASET'], shape))
+            else:
+                files.write_json(folder / name, {name: float(value) for name, value in result.items()})
+            completed.add([name], step)
+    more = f'; draw more with: python sample.py {folder}' if shape else ''
     print(f'finished: look at {folder}/samples.gif and losses.png{more}')
     return folder, result
 
@@ -175,7 +186,7 @@ def _steps(updates, steps, epochs):
 
 def _folder(script, settings):
     name = pathlib.Path(settings['DATASET']).name or 'pictures'
-    return pathlib.Path(RUN_DIR or f'runs/{pathlib.Path(script["__file__"]).stem}-{name}')
+    return pathlib.Path(files.expanded(RUN_DIR) or f'runs/{pathlib.Path(script["__file__"]).stem}-{files.shortened(name)}')
 
 
 def _frechet(settings, shape):

@@ -8,13 +8,12 @@ takes a millisecond: G has 4 hidden layers with batch norm, D has 3 of maxout wi
 instead of ReLU: between narrow modes far apart G has to jump, and where it does not, it leaves a trail of samples. For images
 the networks are a small DCGAN. D has no batch norm, so that every penalty can be put on it.
 """
-import json
 
 import data
 import ops
 import run
 import viz
-from plumbing import files, plane
+from plumbing import plane
 
 import tensorflow.compat.v1 as tf
 
@@ -113,11 +112,8 @@ def drawings(dataset, z_dim, score=None, g_loss=None):
 def train(script, updates, scalars, score=None, g_loss=None):
     """run.train on the script's data set, drawn and measured as `drawings` says; metrics.json holds the plane's measures."""
     dataset, z_dim = script['DATASET'], script['Z_DIM']
-    folder, found = run.train(script, updates=updates, scalars=scalars,
+    _, found = run.train(script, updates=updates, scalars=scalars,
                               networks={'generator': generator_network(dataset, z_dim)},
                               **drawings(dataset, z_dim, score, g_loss))
     if found:  # the metrics of images are run.train's own
-        found = {name: float(value) for name, value in found.items()}
-        with files.replacing(folder / 'metrics.json') as temporary:
-            temporary.write_text(json.dumps(found) + '\n')
         print(f'{found["modes"]:.0f} modes, {found["quality"]:.1%} of high quality, reverse KL {found["reverse_kl"]:.3f}')

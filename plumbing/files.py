@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and errors that the user can fix, told in one line."""
 import contextlib
 import glob
+import json
 import logging
 import os
 import pathlib
@@ -46,7 +47,7 @@ def replacing(path):
     try:
         remove(temporary)
         yield temporary
-        _to_disk(temporary)
+        to_disk(temporary)
         if temporary.is_dir():
             aside = _aside(path)
             if path.exists():
@@ -58,6 +59,11 @@ def replacing(path):
             os.replace(temporary, path)
     finally:
         remove(temporary)
+
+
+def write_json(path, record):
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + '\n')
 
 
 def existing(path):
@@ -103,7 +109,8 @@ def remove(path):
         path.unlink(missing_ok=True)
 
 
-def _to_disk(path):
+def to_disk(path):
+    """Waits until a file, or all files of a folder, are on the disk."""
     for inside in path.rglob('*') if path.is_dir() else [path]:
         if inside.is_file():
             with open(inside, 'rb') as file:

@@ -1,15 +1,18 @@
 """Networks with named inputs: what each input looks like, and how to draw it for sampling."""
 import inspect
+import math
 import typing
 import zlib
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+KINDS = 'normal', 'uniform', 'label', 'images'
+
 
 class Input(typing.NamedTuple):
     """One input of a network: `kind` says what it is drawn from, `shape` is that of one example."""
-    kind: str            # 'normal', 'uniform', 'label' or 'images'
+    kind: str            # one of KINDS
     shape: tuple         # (100,) for a latent vector, () for a label, (28, 28, 1) for an image
     bounds: tuple = ()   # of 'uniform': lowest and highest value
     classes: int = 0     # of 'label': how many there are
@@ -65,9 +68,15 @@ def network(function, output, **inputs):
 
 
 def inputs_of(described):
-    """{name: Input} of a network as `Network.described` wrote it."""
-    return {name: Input(**{field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()})
-            for name, fields in described['inputs'].items()}
+    """{name: Input} of a network as `Network.described` wrote it. Raises ValueError or TypeError for anything else."""
+    found = {name: Input(**{field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()})
+             for name, fields in described['inputs'].items()}
+    for name, (kind, shape, bounds, classes) in found.items():
+        numbers = [type(size) is int and size >= 1 for size in shape] + [type(bound) in (int, float) for bound in bounds]
+        valid = kind in KINDS and all(numbers) and math.prod(shape) <= 2**24 and len(bounds) == 2 * (kind == 'uniform')
+        if not valid or type(classes) is not int or not (kind == 'label') <= classes <= 2**31:
+            raise ValueError(f'{name!r} is no input of a network')
+    return found
 
 
 def can_be_drawn(inputs):

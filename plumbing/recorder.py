@@ -1,35 +1,64 @@
 """The one writer of a run's folder while it trains: scalars, pictures, checkpoints, networks, TensorBoard events."""
 import csv
+import itertools
 import math
+import os
+import re
+import socket
+import sys
+import time
 
-from plumbing import files, runfolder, savedmodel
+from plumbing import checkpoints, files, pixels, savedmodel
 
-import imageio.v3 as iio
 import tensorflow.compat.v1 as tf
 from tensorboard.summary.v1 import text_pb
+
+_numbers = itertools.count()  # of event files of this process
 
 
 class Recorder:
     """scalars.csv, the event file and all else that training leaves. What a killed run wrote after step `start` is removed.
 
-    columns: of scalars.csv, after `step`. graph_def: what TensorBoard shows.
+    completed: runfolder.Completed. columns: of scalars.csv, after `step`. graph_def: what TensorBoard shows.
     """
 
-    def __init__(self, folder, columns, start, graph_def, settings):
-        self.folder, self.columns, self._lowest = folder, columns, {}
-        path = folder / 'scalars.csv'
-        old = list(csv.reader(path.read_text().splitlines())) if path.exists() else []
-        old = [row for row in old[1:] if len(row) == len(columns) + 1 and int(row[0]) <= start]
-        with files.replacing(path) as temporary, open(temporary, 'w', newline='') as file:
-            csv.writer(file).writerows([['step', *columns], *old])
-        for _, *cells in old:
-            self._note({name: float(text) for name, text in zip(columns, cells, strict=True) if text})
-        self._file = open(path, 'a', newline='', buffering=1)
-        self._events = tf.summary.FileWriter(str(folder))
-        self._events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), start + 1)
-        self._events.add_graph(None, graph_def=graph_def)
+    def __init__(self, folder, completed, columns, start, graph_def, settings):
+        self.folder, self.columns, self._completed, self._lowest = folder, columns, completed, {}
+        self._scalars, self._file = folder / 'scalars.csv', None
+        with files.replacing(self._scalars) as temporary, open(temporary, 'w', newline='') as file:
+            csv.writer(file).writerows([['step', *columns], *self._rows(start)])
+        for path in pictures(folder):
+            if step_of(path) > start:
+                path.unlink()
+        self._file = open(self._scalars, 'a', newline='', buffering=1)
+        self._events = tf.io.TFRecordWriter(os.fsencode(folder / (
+            f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}')))
+        self._event(file_version='brain.Event:2')
+        self._event(step=start + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
+        self._event(graph_def=graph_def.SerializeToString())
         table = ['| constant | value |', '|---|---|', *(f'| {name} | {value} |' for name, value in settings.items())]
-        self._events.add_summary(text_pb('settings', '\n'.join(table)), start)
+        self._event(step=start, summary=text_pb('settings', '\n'.join(table)))
+        self._events.flush()
+
+    def _rows(self, start):
+        """The rows of scalars.csv up to a step, as texts. What is not as this program left it is set aside, and told."""
+        content = self._scalars.read_bytes() if self._scalars.exists() else b''
+        if start and not self._completed.intact(content):
+            aside = self.folder / 'scalars-damaged.csv'
+            if self._scalars.exists():
+                os.replace(self._scalars, aside)
+            print(f'{self._scalars} is damaged or was edited: it is kept as {aside}, and a new one begins at step {start}',
+                  file=sys.stderr)
+            self._lowest = dict(self._completed.lowest)
+            return
+        for row in (line.split(',') for line in content.decode(errors='replace').splitlines()):
+            try:
+                step, *numbers = int(row[0]), *(float(cell or 'nan') for cell in row[1:])
+            except (ValueError, IndexError):  # the heading, or what a kill has cut
+                continue
+            if step <= start and len(numbers) == len(self.columns):
+                self._note({name: number for name, number in zip(self.columns, numbers, strict=True) if math.isfinite(number)})
+                yield row
 
     def scalars(self, step, values):
         """values: {name: number}; what is not a column is left out, and a column without a value is left empty."""
@@ -37,27 +66,28 @@ class Recorder:
         self._note({name: float(cell) for name, cell in cells.items()})  # as a resumed run will read them
         csv.writer(self._file).writerow([step, *(cells.get(name, '') for name in self.columns)])
         summary = [tf.Summary.Value(tag=name, simple_value=float(values[name])) for name in cells]
-        self._events.add_summary(tf.Summary(value=summary), step)
+        self._event(step=step, summary=tf.Summary(value=summary))
 
     def picture(self, step, picture):
         """picture: uint8 [h, w] or [h, w, 3]."""
-        path = self.folder / f'samples/step-{step:06d}.png'
-        with files.replacing(path) as temporary:
-            iio.imwrite(temporary, picture)
+        path = pixels.save(self.folder / f'samples/step-{step:06d}.png', picture)
         image = tf.Summary.Image(encoded_image_string=path.read_bytes())
-        self._events.add_summary(tf.Summary(value=[tf.Summary.Value(tag='samples', image=image)]), step)
+        self._event(step=step, summary=tf.Summary(value=[tf.Summary.Value(tag='samples', image=image)]))
+        self._events.flush()
 
     def checkpoint(self, step, session, saver):
         """Saves all variables; files.UserError where that fails."""
-        try:
-            saver.save(session, str(self.folder / f'checkpoints/step-{step:06d}'), write_meta_graph=False)
-        except tf.errors.OpError as error:
-            raise files.UserError(f'cannot save step {step}: {files.reason(error)}') from None
-        self._events.flush()
+        self._file.flush()
+        files.to_disk(self._scalars)
+        checkpoints.save(self.folder / 'checkpoints', step, session, saver)
+        self._completed.add(['checkpoints'], step, self._scalars.read_bytes(), self._lowest)
 
-    def network(self, name, network, values):
-        """Exports a network under `name`; values: {name of a variable: array}."""
-        savedmodel.export(self.folder / name, network, values)
+    def networks(self, step, networks, weights):
+        """Exports `networks`, {name: networks.Network}, as those of a step; weights: {name of a variable: array}."""
+        for name, network in networks.items():
+            savedmodel.export(self.folder / name, network, weights)
+        self._events.flush()
+        self._completed.add(networks, step)
 
     def lowest(self, name):
         """The lowest value of a column so far; infinite where there is none."""
@@ -67,14 +97,27 @@ class Recorder:
         for name, value in values.items():
             self._lowest[name] = min(value, self.lowest(name))
 
+    def _event(self, **content):
+        self._events.write(tf.Event(wall_time=time.time(), **content).SerializeToString())
+
     def __enter__(self):
         return self
 
-    def __exit__(self, *error):
-        self._file.close()
-        self._events.close()
+    def __exit__(self, kind, error, trace):
+        for close in (self._file.close, self._events.close):
+            try:
+                close()
+            except (OSError, tf.errors.OpError):  # after a full disk; what it was about has been raised
+                if not error:
+                    raise
 
 
 def pictures(folder):
     """The pictures that a run has drawn while training, in the order of their steps."""
-    return sorted((folder / 'samples').glob('step-*.png'), key=runfolder.step_of)
+    return sorted((path for path in (folder / 'samples').glob('step-*.png') if re.fullmatch(r'step-\d{6,18}\.png', path.name)),
+                  key=step_of)
+
+
+def step_of(path):
+    """The number in the name of a picture: 500 for step-000500.png."""
+    return int(path.stem.split('-')[1])

@@ -1,25 +1,33 @@
-"""The folder of a run: its settings, and the checkpoints to resume from."""
+"""The folder of a run: whose it is, who trains in it, and what in it is of which step."""
+import contextlib
+import hashlib
 import json
+import os
 import pathlib
+import socket
 import sys
+import time
 
-from plumbing import files
+from plumbing import checkpoints, files, networks
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+try:
+    import fcntl
+except ImportError:  # Windows: two programs that train in one folder are not noticed
+    fcntl = None
 
 FREE = ('STEPS', 'EPOCHS', 'RUN_DIR', 'DATA_DIR')  # settings that may change when a run is resumed
 RECORDED = ('script', 'settings', 'networks', 'classes', 'versions')  # the keys of settings.json
 
 
-def claim(folder, script, settings, networks, classes):
-    """Writes settings.json into a new folder, or makes sure that an old one is of the same script and settings.
+def check(folder, script, settings):
+    """Makes sure that a folder is new, or of a run of the same script and settings; reads only.
 
-    networks: {name: described network}; classes: names of the classes of the data set, or None.
-    Raises files.UserError, and touches nothing, if it is another run's.
+    Raises files.UserError if it is another run's.
     """
-    path = folder / 'settings.json'
-    if path.exists():
+    if (folder / 'settings.json').exists():
         record = read(folder)
         before = {'script': record['script'], **record['settings']}
         now = json.loads(json.dumps({'script': script, **settings}))
@@ -35,27 +43,108 @@ def claim(folder, script, settings, networks, classes):
             raise files.UserError(f'{folder} is a run with other settings: {"; ".join(changed)}; give another --run-dir')
     elif folder.exists() and any(not entry.name.startswith('.') for entry in folder.iterdir()):
         raise files.UserError(f'{folder} is not empty and not the folder of a run; give another --run-dir')
-    versions = {'tensorflow': tf.version.VERSION, 'numpy': np.__version__, 'python': sys.version.split()[0]}
-    with files.replacing(path) as temporary:
-        record = dict(zip(RECORDED, (script, settings, networks, classes, versions), strict=True))
-        temporary.write_text(json.dumps(record, indent=1) + '\n')
+
+
+@contextlib.contextmanager
+def claimed(folder, script, settings, described, classes):
+    """The context in which no other program trains in the folder; what a killed one left half-done is mended.
+
+    described: {name: description of a network}; classes: names of the data set's classes, or None. Yields its `Completed`.
+    Raises files.UserError, and touches nothing, if it is another run's, or if another program trains in it.
+    """
+    check(folder, script, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        check(folder, script, settings)  # another program may have made it meanwhile
+        files.clean(folder)
+        versions = {'tensorflow': tf.version.VERSION, 'numpy': np.__version__, 'python': sys.version.split()[0]}
+        record = dict(zip(RECORDED, (script, settings, described, classes, versions), strict=True))
+        files.write_json(folder / 'settings.json', record)
+        yield Completed(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Holds the lock on .lock, which ends with the process; the file says who has it."""
+    with open(folder / '.lock', 'a+') as file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            who = file.read(200).strip() or 'another program'
+            raise files.UserError(f'{folder} is in use by {who}: wait for its end, or give another --run-dir') from None
+        except OSError:  # a file system without locks
+            pass
+        file.truncate(0)
+        now = time.strftime('%Y-%m-%d %H:%M:%S')
+        print(f'process {os.getpid()} on {socket.gethostname()} since {now}', file=file, flush=True)
+        yield
+        file.truncate(0)
+
+
+class Completed:
+    """completed.json: which step the checkpoint, each network, metrics.json and so on are of, and the scalars up to there.
+
+    It is written last. So what it does not know as of the checkpoint's step may be of another one, and is made again.
+    """
+
+    def __init__(self, folder):
+        self._folder = folder
+        try:
+            record = json.loads((folder / 'completed.json').read_bytes())
+            self._steps, self.lowest = dict(record['steps']), dict(record['lowest'])
+            self._length, self._sha256 = int(record['scalars']['bytes']), record['scalars']['sha256']
+        except (OSError, ValueError, KeyError, TypeError):
+            self._steps, self.lowest, self._length, self._sha256 = {}, {}, 0, None
+
+    def lacks(self, names, step):
+        """Those of `names` (files or folders in the run's folder) that are not there, or not known to be of this step."""
+        return [name for name in names if self._steps.get(name) != step or not (self._folder / name).exists()]
+
+    def intact(self, scalars):
+        """Whether the content of scalars.csv begins as it was when this was written."""
+        return self._sha256 is None or hashlib.sha256(scalars[:self._length]).hexdigest() == self._sha256
+
+    def add(self, names, step, scalars=None, lowest=None):
+        """Records that these are of this step. scalars: content of scalars.csv; lowest: {column: its lowest value}."""
+        self._steps.update(dict.fromkeys(names, step))
+        if scalars is not None:
+            self._length, self._sha256, self.lowest = len(scalars), hashlib.sha256(scalars).hexdigest(), lowest
+        files.write_json(self._folder / 'completed.json', {
+            'steps': self._steps, 'scalars': {'bytes': self._length, 'sha256': self._sha256}, 'lowest': self.lowest})
 
 
 def read(folder):
     """settings.json of a run folder: a dict with the keys RECORDED. files.UserError if there is none, or a damaged or old one."""
     path = pathlib.Path(folder) / 'settings.json'
     try:
-        record = json.loads(path.read_text())
-    except OSError:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
         raise files.UserError(f'{folder} is not a run folder: there is no {path}') from None
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict) or 'script' not in record or 'settings' not in record:
-        raise files.UserError(f'{path} is damaged; delete {folder} or give another --run-dir')
+    if not isinstance(record, dict) or not isinstance(record.get('settings'), dict) or 'script' not in record:
+        raise files.UserError(f'{path} is damaged: give another --run-dir, or put back a copy of it')
     if any(key not in record for key in RECORDED):
         raise files.UserError(f'{folder} is a run of an earlier version, which cannot be resumed or read: train again in '
                               'another --run-dir')
+    if not _is_valid(record):
+        raise files.UserError(f'{path} is damaged: give another --run-dir, or put back a copy of it')
     return record
+
+
+def _is_valid(record):
+    classes, described = record['classes'], record['networks']
+    try:
+        for found in described.values():
+            networks.inputs_of(found)
+            assert isinstance(found['output'], str)
+        assert classes is None or all(isinstance(name, str) for name in classes)
+        assert isinstance(record['settings']['DATASET'], str)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def read_settings(folder):
@@ -63,42 +152,8 @@ def read_settings(folder):
     return read(folder)['settings']
 
 
-def restore(session, saver, checkpoints):
-    """Restores the newest checkpoint that is whole and returns its step; 0 where there is none.
-
-    Raises files.UserError if all are damaged, or if the variables are not those of the graph.
-    """
-    for litter in checkpoints.glob('*tempstate*'):  # of a write that was killed
-        litter.unlink()
-    paths = sorted(checkpoints.glob('step-*.index'), key=step_of)
-    shapes = {variable.op.name: variable.shape.as_list() for variable in tf.global_variables()}
-    for path in reversed(paths):
-        prefix = str(path.with_suffix(''))
-        try:
-            saved = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
-            if saved != shapes:
-                odd = sorted(name for name in {**saved, **shapes} if saved.get(name) != shapes.get(name))
-                raise files.UserError(f'the networks are not those of {prefix} ({odd[0]} and {len(odd) - 1} more differ): '
-                                      'the script was edited; give another --run-dir')
-            saver.restore(session, prefix)
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
-            print(f'{prefix} is damaged ({files.reason(error)}); trying the one before', file=sys.stderr)
-        else:
-            older = [str(other.with_suffix('')) for other in paths if step_of(other) <= step_of(path)]
-            saver.recover_last_checkpoints(older)
-            return step_of(path)
-    if paths:
-        raise files.UserError(f'every checkpoint in {checkpoints} is damaged; delete {checkpoints.parent} to start again')
-    return 0
-
-
-def step_of(path):
-    """The number in the name of a checkpoint or picture: 500 for step-000500.index."""
-    return int(path.stem.split('-')[1])
-
-
 def last_good(folder):
     """What to tell a person whose run has diverged: which checkpoint is good, and what to try."""
-    steps = sorted(map(step_of, (folder / 'checkpoints').glob('step-*.index')))
+    steps = checkpoints.steps(folder / 'checkpoints')
     good = f'the last good checkpoint is that of step {steps[-1]}' if steps else 'no checkpoint had been written yet'
     return f'{good} in {folder}; train with lower learning rates in another --run-dir'

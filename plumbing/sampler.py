@@ -4,20 +4,28 @@ from plumbing import networks, pixels
 import numpy as np
 
 
+def shape(found, averaged):
+    """(H, W, C) of a sample, or None where there is no generator of images from latents and labels.
+
+    found: {name: networks.Network}; averaged: graph.Sampling.
+    """
+    generator = found.get('generator')
+    drawn = generator and generator.output == 'images' and networks.can_be_drawn(generator.inputs)
+    return tuple(averaged.outputs['generator'].shape[1:].as_list()) if drawn else None
+
+
 class Sampler:
     """Samples of the network 'generator', what a script's `pictures` gives, and the averaged weights.
 
-    shape: (H, W, C) of a sample, or None where there is no generator of images from latents and labels.
+    shape: that of a sample, or None.
     """
 
     def __init__(self, session, found, averaged, grid, count, seed):
         """found: {name: networks.Network}; averaged: graph.Sampling; grid, count: samples of a picture and of a measurement."""
-        self._session, self._averaged, self.shape = session, averaged, None
-        generator = found.get('generator')
-        if generator and generator.output == 'images' and networks.can_be_drawn(generator.inputs):
-            self.shape = tuple(averaged.outputs['generator'].shape[1:].as_list())
-            self._grid, self.columns = networks.grid(generator.inputs, grid, seed)
-            self._drawn = networks.draw(generator.inputs, count, seed)
+        self._session, self._averaged, self.shape = session, averaged, shape(found, averaged)
+        if self.shape:
+            self._grid, self.columns = networks.grid(found['generator'].inputs, grid, seed)
+            self._drawn = networks.draw(found['generator'].inputs, count, seed)
 
     def images(self, inputs):
         """uint8 [N, H, W, C] for {name of an input: array [N, ...]}."""

@@ -1,18 +1,32 @@
-"""Networks of a run as SavedModels: written by run.train, read by the commands."""
+"""Networks of a run as SavedModels: written by run.train, read by the commands.
+
+A SavedModel is a program, and a run folder may come from anywhere. So what is read is the path from the inputs to the output
+alone, it may consist of OPERATIONS only, and nothing else of the file is run.
+"""
+import hashlib
 import pathlib
 
 from plumbing import files, networks, pixels, runfolder
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 BATCH = 64  # inputs in a session call, always: an output does not depend on how many there are
+SUMS = 'SHA256SUMS'  # beside the SavedModel; `sha256sum -c SHA256SUMS` checks it too
+OPERATIONS = {  # that our networks consist of: they compute, and read or write nothing but their own variables
+    'AddV2', 'AvgPool', 'BiasAdd', 'Cast', 'ConcatV2', 'Const', 'Conv2D', 'Conv2DBackpropInput', 'DepthToSpace', 'Elu', 'Exp',
+    'ExpandDims', 'FusedBatchNormV3', 'GatherV2', 'Identity', 'IdentityN', 'LeakyRelu', 'MatMul', 'MaxPool',
+    'MaxPoolWithArgmax', 'Maximum', 'Mean', 'Minimum', 'Mul', 'Neg', 'OneHot', 'Pack', 'Placeholder', 'ReadVariableOp',
+    'RealDiv', 'Relu', 'Reshape', 'ResizeNearestNeighbor', 'ResourceGather', 'ReverseV2', 'Rsqrt', 'Selu', 'Shape', 'Sigmoid',
+    'Softmax', 'Softplus', 'Split', 'Sqrt', 'Square', 'Squeeze', 'StridedSlice', 'Sub', 'Sum', 'Tanh', 'Tile', 'Transpose',
+    'VarHandleOp', 'ZerosLike'}
 
 
 def export(path, network, values):
     """Writes a network (networks.Network) as a SavedModel with one signature, its inputs [N, ...] to its output.
 
-    values: {name of a variable: array}.
+    values: {name of a variable: array}. Raises files.UserError where it cannot be written.
     """
     with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
         inputs = network.placeholders()
@@ -21,8 +35,20 @@ def export(path, network, values):
             operation._clear_attr('_gradient_op_type')  # names a function of ours, which other programs do not have
         variables = tf.global_variables()
         session.run([v.initializer for v in variables], {v.initial_value: values[v.op.name] for v in variables})
-        with files.replacing(path) as temporary:
-            tf.saved_model.simple_save(session, str(temporary), inputs, {network.output: output})
+        try:
+            with files.replacing(path) as temporary:
+                with files.inside(path.parent):
+                    tf.saved_model.simple_save(session, temporary.name, inputs, {network.output: output})
+                sums = ''.join(f'{sha256}  {name}\n' for name, sha256 in sorted(_sums(temporary).items()))
+                (temporary / SUMS).write_text(sums)
+        except (tf.errors.OpError, OSError) as error:
+            raise files.UserError(f'cannot save the network {path}: {files.reason(error)}') from None
+
+
+def _sums(path):
+    """{name of a file in the folder: sha256 of its content}."""
+    return {file.relative_to(path).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in path.rglob('*') if file.is_file() and file.name != SUMS}
 
 
 class Loaded:
@@ -32,17 +58,43 @@ class Loaded:
     """
 
     def __init__(self, folder, name):
-        """Raises files.UserError if the run in `folder` has no network `name`, or a damaged one."""
+        """Raises files.UserError if the run in `folder` has no network `name`, a damaged one, or one that is not of our kind."""
         path = saved(folder, name)
-        found = runfolder.read(folder)['networks'][name.removesuffix('-best')]
+        found = runfolder.read(folder)['networks'].get(name.removesuffix('-best'))
+        if not found:
+            raise files.UserError(f'{path} is not of the run in {folder}: its settings.json has no network {name}')
         self.inputs, self.output = networks.inputs_of(found), found['output']
-        self._session = tf.Session(graph=tf.Graph())
         try:
-            signature = tf.saved_model.load(self._session, ['serve'], str(path)).signature_def['serving_default']
-        except (OSError, RuntimeError, tf.errors.OpError) as error:
-            raise files.UserError(f'{path} is damaged ({files.reason(error)}); train further to write it again') from None
-        self._inputs = {name: tensor.name for name, tensor in signature.inputs.items()}
+            listed = dict(reversed(line.split('  ', 1)) for line in (path / SUMS).read_text().splitlines())
+            if listed != _sums(path):
+                raise ValueError(f'its files are not those listed in {SUMS}')
+            self._session = tf.Session(graph=tf.Graph(), config=tf.ConfigProto(allow_soft_placement=True))
+            self._read(path)
+        except files.UserError:
+            raise
+        except Exception as error:  # damaged files make the parsers raise anything
+            raise files.UserError(f'{path} is damaged ({files.reason(error)}): the training command writes it again') from None
+
+    def _read(self, path):
+        model, = saved_model_pb2.SavedModel.FromString((path / 'saved_model.pb').read_bytes()).meta_graphs
+        signature = model.signature_def['serving_default']
+        self._inputs = {name: signature.inputs[name].name for name in self.inputs}
         self._output = signature.outputs[self.output].name
+        ends = [name.partition(':')[0] for name in (*self._inputs.values(), self._output)]
+        network = tf.graph_util.extract_sub_graph(model.graph_def, ends)
+        network.ClearField('library')
+        if odd := sorted({node.op for node in network.node} - OPERATIONS):
+            raise files.UserError(f'{path} has operations that no network of ours has ({", ".join(odd)}), and they could do '
+                                  'anything on this machine: it is not loaded')
+        handles = [node for node in network.node if node.op == 'VarHandleOp']
+        with self._session.graph.as_default(), files.inside(path / 'variables'):
+            tf.import_graph_def(network, name='', producer_op_list=model.meta_info_def.stripped_op_list)
+            values = tf.train.load_checkpoint('variables') if handles else None
+            for node in handles:
+                handle = self._session.graph.get_tensor_by_name(f'{node.name}:0')
+                value = tf.placeholder(tf.DType(node.attr['dtype'].type), tf.TensorShape(node.attr['shape'].shape))
+                assign = tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+                self._session.run(assign, {value: values.get_tensor(node.attr['shared_name'].s.decode() or node.name)})
 
     def __call__(self, **arrays):
         count = len(next(iter(arrays.values())))
@@ -64,7 +116,7 @@ class Loaded:
 
 def saved(folder, name):
     """Path of the network `name` that the run in `folder` has saved; files.UserError if there is none."""
-    path = pathlib.Path(folder) / name
+    path = files.existing(pathlib.Path(folder) / name)
     if not path.is_dir():
         raise files.UserError(f'{folder} holds no {name}: give the folder of a run that has saved one')
     return path
