@@ -10,9 +10,11 @@ classifiers (plumbing/features.py, weights in `weights/`), so the numbers are no
 import contextlib
 import functools
 import io
+import itertools
 import json
-import pathlib
+import math
 import sys
+import warnings
 import zipfile
 
 import data
@@ -25,6 +27,8 @@ PAIRS = 64               # pairs of sample and nearest training picture in neare
 COUNT = {'stacked_mnist': 26000}  # samples to measure, as in published tables; 10,000 of the other sets
 PAIRWISE_COUNT = 10000   # samples of which all pairs are compared, at most: for all but the Frechet distance and the classes
 MIN_COUNT = 65           # pictures that a covariance of 64 features takes
+LARGEST = 2**32          # bytes of the pictures in an .npz
+SIDE = 4096              # pixels of them, at most
 
 AIM = {                  # what to hope for
     'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
@@ -184,43 +188,102 @@ def table(result):
 
 def read_images(path, count, seed, best=False):
     """Images uint8 [N, H, W, C]: the array `images` of an .npz, or `count` samples of a run folder; UserError if bad."""
-    if path.is_dir():
-        return savedmodel.samples(path, count, seed, best)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive['images']
-    except FileNotFoundError:
-        raise files.UserError(f'{path} does not exist: name a run folder or an .npz file') from None
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile):
-        raise files.UserError(f'{path} is not a whole .npz file') from None
-    except (KeyError, IndexError):
-        raise files.UserError(f'{path} holds no array `images`: save it with np.savez(path, images=images)') from None
+    return savedmodel.samples(path, count, seed, best) if path.is_dir() else _read_archive(path)
+
+
+def _read_archive(path):
+    """The array `images`, uint8 [N, H, W, C], of an .npz. Its header is judged before anything else is read.
+
+    The file may be anybody's: what it claims is not believed, and it is never unpickled. Raises UserError for all else than
+    at most LARGEST bytes of whole grey or colour pictures.
+    """
+    if not path.is_file():
+        raise files.UserError(f'{path} {"is no file" if path.exists() else "does not exist"}: name a run folder or an .npz file')
+    with open(path, 'rb') as file, warnings.catch_warnings():
+        warnings.simplefilter('ignore')         # of odd headers
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if 'images.npy' not in archive.namelist():
+                    raise files.UserError(f'{path} holds no array `images`: save it with np.savez(path, images=images)')
+                member = archive.getinfo('images.npy')
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise files.UserError(f'{path} is compressed in a way that NumPy does not use, which may unpack to any size: '
+                                          'save it with np.savez or np.savez_compressed')
+                with archive.open(member) as stream:
+                    return _read_array(path, stream)
+        except (files.UserError, MemoryError):
+            raise
+        except Exception as error:              # damaged files make the parsers raise anything
+            raise files.UserError(f'{path} is not a whole .npz file ({files.reason(error)}): save it with '
+                                  'np.savez(path, images=images)') from None
+
+
+def _read_array(path, stream):
+    start = io.BytesIO(stream.read(2**14))      # a header is shorter, but may claim to have gigabytes
+    if (version := np.lib.format.read_magic(start)) not in [(1, 0), (2, 0)]:
+        raise ValueError(f'an array in version {version} of its format')
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(start)
+    if dtype != np.uint8 or len(shape) != 4 or min(shape) < 1 or shape[3] not in (1, 3) or max(shape[1:3]) > SIDE:
+        found = files.shortened(f'{dtype} {list(shape)}')
+        raise files.UserError(f'{path}: images must be uint8 [N, H, W, C] with C = 1 or 3, H and W from 1 to {SIDE}, not {found}')
+    if (size := math.prod(shape)) > LARGEST:
+        raise files.UserError(f'{path} holds {shape[0]} images of {measures.by_size(shape[1:])}, {size / 2**30:,.1f} GiB: '
+                              f'save at most {LARGEST // math.prod(shape[1:])} of them')
+    numbers, filled = np.empty(size, np.uint8), 0
+    for part in itertools.chain([start.read()], iter(lambda: stream.read(2**24), b'')):
+        if filled + len(part) > size:
+            raise ValueError('there is more than its header says')
+        numbers[filled:filled + len(part)] = np.frombuffer(part, np.uint8)
+        filled += len(part)
+    if filled < size:
+        raise ValueError(f'{size - filled:,} bytes are missing')
+    return np.ascontiguousarray(numbers.reshape(shape[::-1]).T) if fortran else numbers.reshape(shape)
+
+
+def _check_count(dataset, shape, count):
+    """Raises UserError, before samples are drawn, if there are fewer real pictures than `count`."""
+    of_folder = {} if dataset in data.NAMES else {'size': shape[0], 'channels': shape[2]}
+    with contextlib.redirect_stdout(io.StringIO()):
+        most = min(len(data.load(dataset, split, **of_folder)[0]) for split in ('train', 'test'))
+    if count > most:
+        raise files.UserError(f'{dataset} has only {most} pictures to stand for real ones: use --count {most} or less')
 
 
 def main():
     parser = flags.Parser(__doc__)
-    parser.add_argument('path', type=pathlib.Path, help='run folder, or .npz with uint8 images [N, H, W, C]')
+    parser.add_argument('path', type=flags.path, help='run folder, or .npz with uint8 images [N, H, W, C]')
     parser.add_argument('--dataset', help="mnist, fashion, stacked_mnist or a folder of pictures; the run's own if not given")
-    parser.add_argument('--count', type=int, help='samples, and real pictures (default 10000; 26000 for stacked_mnist; a tenth '
-                                                  'of a folder if that is less)')
-    parser.add_argument('--seed', type=int, default=0, help='of the samples drawn from a run (default 0)')
+    parser.add_argument('--count', type=flags.whole('the count', 1), help='samples, and real pictures (default 10000; 26000 for '
+                                                                          'stacked_mnist; a tenth of a folder if that is less)')
+    parser.add_argument('--seed', type=flags.whole('the seed'), default=0, help='of the samples drawn from a run (default 0)')
     parser.add_argument('--best', action='store_true', help='of a run: the generator that measured best, not the last')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     args = parser.parse_args()
     with contextlib.redirect_stdout(sys.stderr):    # only the result goes to stdout
-        if not args.dataset and args.path.is_file():
+        run = args.path.is_dir()
+        if not args.path.exists():
+            raise files.UserError(f'{args.path} does not exist: name a run folder or an .npz file')
+        if not args.dataset and not run:
             raise files.UserError(f'{args.path} does not say which data set it imitates: add --dataset')
-        if args.path.is_dir():
+        if args.best and not run:
+            raise files.UserError(f'{args.path} has no generator that measured best, as run folders have: leave out --best')
+        if run:
             runfolder.read(args.path)
             savedmodel.saved(args.path, 'generator-best' if args.best else 'generator')
         dataset = data.full_name(args.dataset or runfolder.read_settings(args.path)['DATASET'])
-        folder = args.path if args.path.is_dir() else args.path.parent
-        count = args.count
-        if count is None:
-            count = COUNT.get(dataset, 10000)
-            if dataset not in data.NAMES:
-                count = _default_count(dataset, read_images(args.path, 1, args.seed, args.best).shape[1:])
-        result = measure(read_images(args.path, count, args.seed, args.best), dataset, count, folder / 'nearest.png')
+        count = args.count or COUNT.get(dataset, 10000)
+        images = read_images(args.path, 1, args.seed, args.best)
+        if images.ndim != 4:
+            raise files.UserError(f'{args.path} makes points, not images: there is nothing to compare with {dataset}')
+        if not args.count and dataset not in data.NAMES:
+            count = _default_count(dataset, images.shape[1:])
+        if run:
+            if args.count:
+                _check_count(dataset, images.shape[1:], count)
+            images = read_images(args.path, count, args.seed, args.best)
+        folder = args.path if run else args.path.parent
+        result = measure(images, dataset, count, folder / 'nearest.png')
     print(json.dumps(result, indent=2) if args.json else table(result))
 
 

@@ -9,7 +9,6 @@ Distances are Euclidean. Writes retrieval.png into each run's folder: queries, t
 folder of pictures without classes there is this picture alone.
 """
 import contextlib
-import pathlib
 import sys
 
 import data
@@ -51,10 +50,12 @@ def picture(images, by_pixels, by_codes):
 
 def main(arguments=None):
     parser = flags.Parser(__doc__)
-    parser.add_argument('runs', nargs='+', type=pathlib.Path, help='folders of runs with an encoder, of one data set')
-    parser.add_argument('--png', help='file of a curve: precision over code size')
-    given = parser.parse_args(arguments)
+    parser.add_argument('runs', nargs='+', type=flags.run_folder, help='folders of runs with an encoder, of one data set')
+    parser.add_argument('--png', type=flags.path, help='file of a curve: precision over code size')
     with files.one_line_errors():
+        given = parser.parse_args(arguments)
+        if given.png:
+            viz.checked(given.png, viz.FIGURES)
         encoders = [savedmodel.Loaded(run, 'encoder') for run in given.runs]
         settings = [runfolder.read_settings(run) for run in given.runs]
         (dataset, size, channels), *others = {(s['DATASET'], s.get('IMAGE_SIZE', 28), s.get('CHANNELS', 1)) for s in settings}
@@ -65,6 +66,8 @@ def main(arguments=None):
             train, (images, labels) = data.load(dataset, 'train', size, channels)[0], data.load(dataset, 'test', size, channels)
         if len(images) <= NEAREST:
             raise files.UserError(f'{len(images)} test pictures are too few: it takes more than {NEAREST}')
+        if given.png and labels is None:
+            raise files.UserError(f'{dataset} has no classes, and so no precision to draw: leave out --png')
         compare(given, encoders, train, images, labels)
 
 

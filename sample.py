@@ -6,12 +6,13 @@
 
 A generator that takes a label gets the classes in turn; the walks stay in one class each.
 """
-import pathlib
-
 import viz
-from plumbing import files, flags, networks, savedmodel
+from plumbing import files, flags, measures, networks, savedmodel
 
 import numpy as np
+
+LARGEST = 2**32  # bytes of the samples, or of the latents that they are drawn from
+GRID = 2**28     # of those in a picture, which is copied on its way into a file
 
 
 def slerp(starts, ends, t):
@@ -53,34 +54,56 @@ def walk(folder, rows=8, columns=10, seed=0, best=False):
     return generate.draw(points)
 
 
+def samples(generate, folder, count, seed, largest):
+    """`count` samples of a generator, uint8 [count, H, W, C]. Raises UserError if they take more than `largest` bytes."""
+    latents = networks.draw(generate.inputs, 1, seed)
+    one = generate.draw(latents)
+    size = max(one.nbytes, sum(array.nbytes for array in latents.values()))
+    if count * size > largest:
+        raise files.UserError(f'{count} samples of {folder}, {measures.by_size(one.shape[1:])}, take '
+                              f'{count * size / 2**30:,.1f} GiB: give --count {largest // size} or less')
+    return generate.draw(networks.draw(generate.inputs, count, seed))
+
+
 def main(arguments=None):
-    parser = flags.Parser(__doc__)
-    parser.add_argument('run', help='folder of a run, for example runs/dcgan-mnist')
-    parser.add_argument('--count', type=int, default=64, help='how many samples [64]')
-    parser.add_argument('--seed', type=int, default=0, help='of the latents [0]')
-    parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
-    parser.add_argument('--png', help='file of the grid [samples.png in the folder of the run]')
-    parser.add_argument('--npz', help='file of the array images, uint8 [N, H, W, C], instead of a grid')
-    parser.add_argument('--interpolate', metavar='PNG', help='file of a grid of walks between latents, instead of samples')
-    given = parser.parse_args(arguments)
-    if given.count < 1 or given.seed < 0:
-        parser.error('--count must be at least 1 and --seed at least 0')
     with files.one_line_errors():
-        output = savedmodel.generator(given.run, given.best).output
-        if output != 'images' and not given.npz:
-            raise files.UserError(f'the generator of {given.run} makes {output}, not images: --npz FILE writes them as an array')
+        given = parse(arguments)
+        generate = savedmodel.generator(given.run, given.best)
+        if generate.output != 'images' and not given.npz:
+            raise files.UserError(f'the generator of {given.run} makes {generate.output}, not images: --npz FILE writes them as '
+                                  'an array')
+        path = given.interpolate or given.npz or given.png or given.run / 'samples.png'
         if given.interpolate:
-            path = given.interpolate
             viz.save(path, viz.grid(walk(given.run, seed=given.seed, best=given.best), columns=10))
         elif given.npz:
-            path = given.npz
-            samples = savedmodel.samples(given.run, given.count, given.seed, given.best)
+            drawn = samples(generate, given.run, given.count or 64, given.seed, LARGEST)
             with files.replacing(path) as temporary, open(temporary, 'wb') as file:
-                np.savez_compressed(file, **{output: samples})
+                np.savez_compressed(file, **{generate.output: drawn})
         else:
-            path = given.png or pathlib.Path(given.run) / 'samples.png'
-            viz.save(path, viz.grid(savedmodel.samples(given.run, given.count, given.seed, given.best)))
+            viz.save(path, viz.grid(samples(generate, given.run, given.count or 64, given.seed, GRID)))
         print(f'wrote {path}')
+
+
+def parse(arguments):
+    parser = flags.Parser(__doc__)
+    parser.add_argument('run', type=flags.run_folder, help='folder of a run, for example runs/dcgan-mnist')
+    parser.add_argument('--count', type=flags.whole('the count', 1), help='how many samples [64]')
+    parser.add_argument('--seed', type=flags.whole('the seed'), default=0, help='of the latents [0]')
+    parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument('--png', type=flags.path, help='file of the grid [samples.png in the folder of the run]')
+    one.add_argument('--npz', type=flags.path, help='file of the array images, uint8 [N, H, W, C], instead of a grid')
+    one.add_argument('--interpolate', type=flags.path, metavar='PNG', help='file of a grid of walks between latents, instead of '
+                                                                           'samples')
+    given = parser.parse_args(arguments)
+    if given.interpolate and given.count:
+        parser.error('--interpolate draws 8 walks of 10 images, whatever --count is: leave one of them out')
+    for path in given.png, given.interpolate:
+        if path:
+            viz.checked(path)
+    if given.npz:
+        viz.not_a_folder(given.npz)
+    return given
 
 
 if __name__ == '__main__':

@@ -1,6 +1,9 @@
 """Pictures: grids of samples, films of grids, loss curves. Images are uint8 [N, H, W, C] with C = 1 or 3."""
 import csv
 import math
+import statistics
+import struct
+import sys
 
 from plumbing import files
 from plumbing.pixels import to_uint8  # noqa: F401  part of what scripts draw with
@@ -8,6 +11,9 @@ from plumbing.pixels import to_uint8  # noqa: F401  part of what scripts draw wi
 import imageio.v3 as iio
 import numpy as np
 from PIL import Image
+
+PICTURES = '.png', '.jpg', '.jpeg', '.webp', '.bmp'                           # what `save` writes
+FIGURES = '.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.pdf', '.svg'   # what `lines` and the like write
 
 
 def grid(images, columns=None, gap=2, zoom=None):
@@ -36,20 +42,69 @@ def judged(images, judgements, height=3):
     return np.concatenate([images, np.broadcast_to(bars, [count, height, width, channels])], axis=1)
 
 
+def checked(path, suffixes=PICTURES):
+    """The path. Raises UserError if nothing can be written there, because of its suffix or because it is a folder."""
+    if path.suffix.lower() not in suffixes:
+        raise files.UserError(f'{path} is not the name of a picture: it must end in {", ".join(suffixes[:-1])} or {suffixes[-1]}')
+    return not_a_folder(path)
+
+
+def not_a_folder(path):
+    """The path. Raises UserError if it is a folder."""
+    if path.is_dir():
+        raise files.UserError(f'{path} is a folder: give the name of a file in it')
+    return path
+
+
 def save(path, picture):
-    """Writes a uint8 picture [h, w] or [h, w, 3] in the format of the path's suffix; returns the path."""
+    """Writes a uint8 picture [h, w] or [h, w, 3] in the format of the path's suffix; returns the path.
+
+    Raises UserError where the format cannot hold so large a picture.
+    """
     with files.replacing(path) as temporary:
-        iio.imwrite(temporary, picture)
+        try:
+            iio.imwrite(temporary, picture)
+        except (ValueError, struct.error, OSError) as error:
+            if getattr(error, 'errno', None):
+                raise
+            size = 'x'.join(map(str, picture.shape[1::-1]))
+            raise files.UserError(f'cannot write {size} pixels as {path} ({files.reason(error)}): a .png can be larger') from None
     return path
 
 
 def film(path, pictures, milliseconds=150):
-    """Writes an animated GIF of the picture files `pictures`; it loops, and stays on the last one for longer."""
+    """Writes an animated GIF of the PNG files `pictures`; it loops, and stays on the last one for longer.
+
+    Files that are damaged, or not of the size and mode of most, are left out with a line on stderr; if none is left there is
+    no film.
+    """
+    pictures = _of_one_kind(pictures)
+    if not pictures:
+        print(f'there is no picture to make {files.one_line(path)} of', file=sys.stderr)
+        return
     durations = [milliseconds] * (len(pictures) - 1) + [milliseconds * 10]
     frames = (Image.open(picture) for picture in pictures)  # read one at a time: all of them may be a gigabyte
     with files.replacing(path) as temporary:
         next(frames).save(temporary, save_all=True, append_images=frames, loop=0,
                           duration=durations if len(durations) > 1 else durations[0])
+
+
+def _of_one_kind(pictures):
+    """Those of the picture files that can be read and are of the size and mode of most; says which are left out, and why."""
+    kinds, why = {}, {}
+    for picture in pictures:
+        try:
+            with Image.open(picture, formats=['PNG']) as image:
+                image.load()
+                kinds[picture] = f'{image.width}x{image.height}, {image.mode}{", animated" if image.is_animated else ""}'
+        except Exception as error:  # damaged files make the parser raise anything
+            why[picture] = f'it cannot be read ({files.reason(error)})'
+    kind = statistics.mode(reversed(kinds.values())) if kinds else ''  # of equally many the last one's
+    why |= {picture: f'it is {found}, not {kind}' for picture, found in kinds.items() if found != kind}
+    for picture in pictures:
+        if picture in why:
+            print(files.one_line(f'{picture} is left out of the film: {why[picture]}'), file=sys.stderr)
+    return [picture for picture in pictures if picture not in why]
 
 
 def curves(path, scalars_csv, together=()):

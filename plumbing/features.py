@@ -8,6 +8,7 @@ task keeps thickness, slant and texture in the features: a classifier alone maps
 """
 import functools
 import hashlib
+import math
 import pathlib
 import zipfile
 
@@ -23,6 +24,7 @@ CLASSIFIERS = {     # data set: name of the classifier, sha256 over its arrays
     'mnist': ('evaluator-mnist-v1', '285d7559d22fdb9c594fddd31cf8d1178bb49480600f03d79cb706f14a62462f'),
     'fashion_mnist': ('evaluator-fashion_mnist-v1', 'af66b7897520bd85aa36f2d2992eb1a412b92f19c03c918a779d065571d89996'),
 }
+CHUNK = 2**26            # pixels that go through a network at once: 500 pictures, or fewer of more than 200x200x3
 RANDOM = 'random-conv-v1 (untrained, seed 0)'   # for data sets without a classifier
 SHAPES = {              # name: shape of the weight; 96,730 numbers with the biases
     'conv1': (3, 3, 1, 24), 'conv2': (3, 3, 24, 48), 'conv3': (3, 3, 48, 48), 'conv4': (3, 3, 48, 64),
@@ -123,7 +125,8 @@ def _extractor(dataset, channels):
             raise UserError(f'images must be uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}')
         if dataset and list(images.shape[1:]) != shape:
             raise UserError(f'images are {by_size(images.shape[1:])}, but {name} takes {by_size(shape)}')
-        chunks = [run(images[i:i + 500]) for i in range(0, len(images), 500)]
+        count = max(1, min(500, CHUNK // math.prod(images.shape[1:])))
+        chunks = [run(images[i:i + count]) for i in range(0, len(images), count)]
         found, probabilities = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
         return found, probabilities if dataset else None
 

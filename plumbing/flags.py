@@ -43,6 +43,20 @@ def whole(name, least=0, most=MOST):
     return convert
 
 
+def path(text):
+    """The type, as argparse takes it, of a path: a `~` that the shell has left alone, as in `--png=~/x.png`, is a home folder."""
+    return pathlib.Path(files.expanded(text))
+
+
+def run_folder(text):
+    """The type of a run's folder. Raises UserError where there is no such folder."""
+    found = path(text)
+    if not found.is_dir():
+        raise files.UserError(f'{found} is a file, not the folder of a run' if found.exists() else
+                              f'there is no folder {found}: name that of a run, such as runs/dcgan-mnist')
+    return found
+
+
 def constants(module):
     """{name: value} of the UPPERCASE names of a module's namespace (a dict) that hold a number, a text or a tuple."""
     return {name: value for name, value in module.items() if name.isupper() and isinstance(value, int | float | str | tuple)}

@@ -1,8 +1,11 @@
 """metrics.py: formulas against independent references, faults that must be caught, bad input."""
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import data
 import metrics
@@ -345,6 +348,21 @@ def test_table_names_count_and_evaluator(faults):
     assert max(map(len, text.splitlines())) < 100
 
 
+def saved(images=0):
+    """The bytes of an .npz of 300 grey pictures."""
+    file = io.BytesIO()
+    np.savez(file, images=np.full([300, 28, 28, 1], images, np.uint8))
+    return file.getvalue()
+
+
+def claim(path, shape, size=70 * 784, kind=zipfile.ZIP_DEFLATED, length=None, version=b'\x02\x00'):
+    """An .npz of `size` bytes of pictures whose header has `shape` (a text) and claims to be of `length` bytes."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    start = b'\x93NUMPY' + version + (length or len(header)).to_bytes(4, 'little')
+    with zipfile.ZipFile(path, 'w', kind) as archive:
+        archive.writestr('images.npy', start + header + bytes(size))
+
+
 @pytest.mark.parametrize('write, arguments, message', [
     (lambda path: None, [], 'does not exist'),
     (lambda path: path.write_bytes(b'no archive'), [], 'not a whole .npz'),
@@ -355,7 +373,29 @@ def test_table_names_count_and_evaluator(faults):
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--count', 64], 'too small'),
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--dataset', 'minst'], 'minst'),
     (lambda path: path.mkdir(), [], 'not a run folder'),
-])
+    (lambda path: path.mkdir(), ['--best'], 'not a run folder'), (lambda path: path.touch(), ['--best'], 'leave out --best'),
+    *((lambda path: None, [f'--count={text}'], 'the count is a whole number from 1 to') for text in ('-5', '0', '9' * 30)),
+    *((lambda path: None, [f'--seed={text}'], 'the seed is a whole number from 0 to') for text in ('-1', '2147483648')),
+    (lambda path: os.mkfifo(path), [], 'is no file'), (lambda path: path.touch(), [], 'not a whole .npz'),
+    (lambda path: path.write_bytes(saved()[:-30]), [], 'not a whole .npz'),
+    (lambda path: path.write_bytes(saved().replace(b'\x93NUMPY', b'\x93NUMPI')), [], 'not a whole .npz'),
+    (lambda path: path.write_bytes(saved(images=7).replace(bytes([7] * 50), bytes([8] * 50), 1)), [], 'not a whole .npz'),
+    (lambda path: np.savez(path, images=np.array([b'pickled', None], object)), [], 'not object [2]'),
+    (lambda path: np.savez(path, images=np.zeros([70, 784], np.uint8)), [], 'not uint8 [70, 784]'),
+    (lambda path: np.savez(path, images=np.zeros([70, 28, 28, 2], np.uint8)), [], 'C = 1 or 3'),
+    (lambda path: np.savez(path, images=np.zeros([0, 28, 28, 1], np.uint8)), [], 'not uint8 [0, 28, 28, 1]'),
+    (lambda path: np.savez(path, images=np.zeros([1, 1, 4097, 1], np.uint8)), [], 'from 1 to 4096'),
+    *((lambda path, kind=kind: claim(path, '(70, 28, 28, 1)', kind=kind), [], 'in a way that NumPy does not use')
+      for kind in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)),
+    (lambda path: claim(path, '(5478275, 28, 28, 1)'), [], '4.0 GiB: save at most 5478274 of them'),
+    (lambda path: claim(path, '(2147483648, 4096, 4096, 3)'), [], 'save at most 85 of them'),
+    (lambda path: claim(path, '(70, 28, 28, -1)'), [], 'not uint8 [70, 28, 28, -1]'),
+    (lambda path: claim(path, '(70, 28, 28, 1)', size=70 * 784 - 1), [], '1 bytes are missing'),
+    (lambda path: claim(path, '(70, 28, 28, 1)', size=2**26), [], 'more than its header says'),
+    *((lambda path, shape=shape: claim(path, shape), [], 'not a whole .npz')
+      for shape in ('(' * 5000, '()' * 9, '70', '"a"', '(1e9,)', '(70, 28, 28, 1), "more": 1', '\\d', '(' + '9' * 5000 + ',)')),
+    (lambda path: claim(path, '(70, 28, 28, 1)', length=2**32 - 1), [], 'not a whole .npz'),
+    (lambda path: claim(path, '(70, 28, 28, 1)', version=b'\x07\x07'), [], 'not a whole .npz')])
 def test_bad_input_is_one_line(tmp_path, monkeypatch, refused, write, arguments, message):
     path = tmp_path / 'samples.npz'
     write(path)
@@ -364,6 +404,50 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, refused, write, arguments,
     with refused(message), files.one_line_errors():
         metrics.main()
     assert not (tmp_path / 'nearest.png').exists()
+
+
+@pytest.mark.parametrize('save', [np.savez, np.savez_compressed])
+def test_an_archive_is_read_as_it_was_saved(save, tmp_path, random):
+    """More than a block of it, beside other arrays, in either order of the axes."""
+    images = random.integers(0, 256, [300, 150, 160, 3], np.uint8)
+    for number, array in enumerate([images, np.asfortranarray(images[:70]), images[:1, :, :, :1]]):
+        save(tmp_path / f'{number}.npz', labels=np.arange(3), images=array, more=np.array([None]))
+        np.testing.assert_array_equal(metrics.read_images(tmp_path / f'{number}.npz', 5, 0), array)
+
+
+def test_what_an_archive_hides_is_not_run(tmp_path):
+    """An array of objects is a pickle, which may run anything; it is seen from the header that it is one."""
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'exploded'),)
+
+    np.savez(tmp_path / 'a.npz', images=np.array([Bomb()], object))
+    with pytest.raises(files.UserError, match='not object'):
+        metrics.read_images(tmp_path / 'a.npz', 5, 0)
+    with np.load(tmp_path / 'a.npz', allow_pickle=True) as archive:
+        archive['images']
+    assert (tmp_path / 'exploded').exists()                                 # it would have
+
+
+def test_large_pictures_go_through_a_network_a_few_at_a_time(monkeypatch, random):
+    images = random.integers(0, 256, [9, 64, 64, 3], np.uint8)
+    whole = features.random_features(images)
+    monkeypatch.setattr(features, 'CHUNK', 2 * 64 * 64 * 3 + 1)
+    np.testing.assert_allclose(features.random_features(images), whole, atol=1e-5)
+
+
+def test_more_samples_than_real_pictures_are_not_drawn(tmp_path, monkeypatch, refused):
+    """What is drawn is one sample, which tells the size."""
+    drawn = []
+    monkeypatch.setattr(data, 'load', lambda *name, **options: (np.zeros([80, 28, 28, 1]), None))
+    monkeypatch.setattr(metrics.savedmodel, 'saved', lambda folder, name: folder)
+    monkeypatch.setattr(metrics.savedmodel, 'samples',
+                        lambda folder, count, *rest: drawn.append(count) or np.zeros([1, 28, 28, 1]))
+    monkeypatch.setattr(metrics.runfolder, 'read', lambda folder: {'settings': {'DATASET': 'mnist'}})
+    monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path), '--count', '2147483647'])
+    with refused('mnist has only 80 pictures to stand for real ones: use --count 80 or less'), files.one_line_errors():
+        metrics.main()
+    assert drawn == [1]
 
 
 @pytest.mark.slow

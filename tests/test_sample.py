@@ -1,11 +1,14 @@
 """What networks are drawn from: latents, classes, grids and walks."""
 import json
 
+import retrieval
 import sample
-from plumbing import networks
+from plumbing import networks, savedmodel
 
 import numpy as np
 import pytest
+from conftest import contents
+from PIL import Image
 
 INPUTS = {'z': networks.normal(3), 'code': networks.uniform(2, -2, 5), 'label': networks.label(4)}
 
@@ -102,9 +105,81 @@ def test_almost_on_one_line_the_points_stay_near(away, sign):
 
 # the command
 
+class Drawn:
+    """In the place of a generator: pictures 28x28 of one grey each, which the latent vector says, or points of the plane."""
+    inputs, output = {'z': networks.normal(3)}, 'images'
+
+    def draw(self, latents):
+        drawn = np.rint(64 + 16 * latents['z'][:, :1].clip(-3, 3)).astype(np.uint8)
+        return np.broadcast_to(drawn[:, :, None, None], [len(drawn), 28, 28, 1])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of a run with such a generator, and the home and working folder beside it."""
+    monkeypatch.setattr(savedmodel, 'generator', lambda folder, best: Drawn())
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'runs/a run').mkdir(parents=True)
+    return tmp_path / 'runs/a run'
+
+
 @pytest.mark.parametrize('arguments, complaint', [
-    (['nowhere'], 'holds no generator'), (['nowhere', '--count', '0'], '--count'), (['nowhere', '--seed', '-1'], '--seed'),
-    ([], 'run'), (['nowhere', '--bogus'], '--bogus')])
-def test_sample_mistakes_are_one_line_with_status_2(arguments, complaint, refused):
+    (['runs/typo'], 'there is no folder runs/typo: '), (['file'], 'file is a file, not the folder of a run'),
+    (['~/runs/typo'], '/runs/typo: '), (['~nobody-at-all/runs'], 'no home folder'),
+    ([], 'run'), (['runs/a run', '--bogus'], '--bogus'),
+    *((['runs/a run', f'--count={text}'], 'the count is a whole number from 1 to 2147483647')
+      for text in ('0', '-5', '2147483648', '1.5', '')),
+    *((['runs/a run', f'--seed={text}'], 'the seed is a whole number from 0 to') for text in ('-1', '2147483648', 'x')),
+    (['runs/a run', '--count', '2147483647'], '28x28x1, take 1,568.0 GiB: give --count 342392 or less'),
+    (['runs/a run', '--count', '2147483647', '--npz', 'a.npz'], 'give --count 5478274 or less'),
+    (['runs/a run', '--png', 'noext'], 'noext is not the name of a picture: it must end in .png, .jpg, '),
+    (['runs/a run', '--png', '.'], 'must end in .png'), (['runs/a run', '--png', 'x.npz'], 'must end in .png'),
+    (['runs/a run', '--png='], 'must end in .png'), (['runs/a run', '--interpolate', 'x.txt'], 'must end in .png'),
+    (['runs/a run', '--npz', 'runs'], 'runs is a folder'), (['runs/a run', '--png', 'folder.png'], 'folder.png is a folder'),
+    (['runs/a run', '--png', 'a.png', '--npz', 'a.npz'], 'not allowed with'),
+    (['runs/a run', '--png', 'a.png', '--interpolate', 'b.png'], 'not allowed with'),
+    (['runs/a run', '--npz', 'a.npz', '--interpolate', 'b.png'], 'not allowed with'),
+    (['runs/a run', '--interpolate', 'a.png', '--count', '3'], 'leave one of them out')])
+def test_sample_mistakes_are_one_line_with_status_2(arguments, complaint, folder, refused):
+    (folder.parents[1] / 'file').write_text('x')
+    (folder.parents[1] / 'folder.png').mkdir()
+    before = contents(folder.parents[1])
     with refused(complaint):
         sample.main(arguments)
+    assert contents(folder.parents[1]) == before
+
+
+@pytest.mark.parametrize('arguments, complaint', [
+    (['runs/typo'], 'there is no folder runs/typo: '), (['file'], 'not the folder of a run'),
+    (['runs/a run', '--png', 'x'], 'must end in .png'), (['runs/a run', '--png', 'x.npz'], 'or .svg'),
+    (['runs/a run', '--png', 'folder.png'], 'folder.png is a folder'), (['runs/a run', 'runs/b'], 'no folder runs/b')])
+def test_retrieval_mistakes_are_one_line_with_status_2(arguments, complaint, folder, refused):
+    (folder.parents[1] / 'file').write_text('x')
+    (folder.parents[1] / 'folder.png').mkdir()
+    with refused(complaint):
+        retrieval.main(arguments)
+
+
+def test_the_largest_count_is_what_the_limits_hold(folder, refused, monkeypatch, capsys):
+    """A picture of 28 x 28 bytes: of 10,000 bytes 12 fit. Latents count as well, where they are larger."""
+    monkeypatch.setattr(sample, 'LARGEST', 10_000)
+    with refused('give --count 12 or less'):
+        sample.main(['runs/a run', '--count', '13', '--npz', 'a.npz'])
+    sample.main(['runs/a run', '--count', '12', '--npz', 'a.npz'])
+    assert np.load('a.npz')['images'].shape == (12, 28, 28, 1) and capsys.readouterr().out == 'wrote a.npz\n'
+    monkeypatch.setattr(Drawn, 'inputs', {'z': networks.normal(500)})              # 2,000 bytes
+    with refused('give --count 5 or less'):
+        sample.main(['runs/a run', '--count', '6', '--npz', 'a.npz'])
+
+
+def test_a_tilde_that_the_shell_leaves_alone_is_the_home_folder(folder, capsys):
+    sample.main(['~/runs/a run', '--png=~/grid.png', '--count', '4'])
+    sample.main(['~/runs/a run', '--npz=~/samples.npz', '--count', '4'])
+    sample.main(['~/runs/a run', '--interpolate=~/walk.webp'])
+    sample.main(['~/runs/a run'])
+    home = folder.parents[1]
+    assert Image.open(home / 'grid.png').size == (2 * 58, 2 * 58) and not (home / '~').exists()
+    assert Image.open(folder / 'samples.png').size == (8 * 60 - 4, 8 * 60 - 4)
+    assert np.load(home / 'samples.npz')['images'].shape == (4, 28, 28, 1) and Image.open(home / 'walk.webp').format == 'WEBP'
+    assert f'wrote {home}/grid.png' in capsys.readouterr().out

@@ -5,6 +5,7 @@ from plumbing import files, recorder
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from PIL import Image
 
 
 def test_to_uint8_is_the_inverse_of_the_scaling():
@@ -37,6 +38,67 @@ def test_film_shows_the_pictures_in_order(tmp_path):
 def test_film_of_one_picture(tmp_path):
     viz.film(tmp_path / 'film.gif', [viz.save(tmp_path / '0.png', np.full([8, 8], 100, np.uint8))])
     assert iio.imread(tmp_path / 'film.gif').squeeze()[0, 0].max() == 100
+
+
+def foreign(folder, like):
+    """Files that are no frames such as the file `like`: each is wrong in another way."""
+    other = folder / 'other'
+    for name, shape in ('wide', [8, 16]), ('colour', [8, 8, 3]):
+        viz.save(other / f'{name}.png', np.full(shape, 200, np.uint8))
+    whole = like.read_bytes()
+    (other / 'text.png').write_text('no picture')
+    (other / 'empty.png').touch()
+    (other / 'cut.png').write_bytes(whole[:len(whole) // 2])
+    (other / 'flipped.png').write_bytes(whole.replace(b'IDAT', b'IDAX'))
+    Image.fromarray(np.full([8, 8], 9, np.uint8)).save(other / 'jpeg.png', 'JPEG')
+    frames = [Image.fromarray(np.full([8, 8], n, np.uint8)) for n in (1, 2)]
+    frames[0].save(other / 'animated.png', save_all=True, append_images=frames[1:])
+    (other / 'folder.png').mkdir()
+    return sorted([*other.iterdir(), other / 'missing\n.png'])
+
+
+def test_a_film_leaves_out_what_is_not_of_its_kind_and_names_it(tmp_path, capsys):
+    """First, in between and last; the frame that stays for longer is the last one that is left."""
+    good = [viz.save(tmp_path / f'{n}.png', np.random.default_rng(n).integers(0, 256, [8, 8], np.uint8)) for n in range(3)]
+    odd = foreign(tmp_path, good[0])
+    viz.film(tmp_path / 'film.gif', [*odd[:4], good[0], *odd[4:-1], *good[1:], odd[-1]])
+    frames = iio.imread(tmp_path / 'film.gif')
+    for frame, path in zip(frames, good, strict=True):
+        np.testing.assert_array_equal(frame[..., 0], iio.imread(path))
+    with Image.open(tmp_path / 'film.gif') as film:
+        durations = [film.seek(n) or film.info['duration'] for n in range(film.n_frames)]
+    assert durations == [150, 150, 1500]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == len(odd) and all('left out of the film' in line for line in said)
+    for path in odd:
+        assert any(line.startswith(f'{files.one_line(path)} is') for line in said)
+
+
+def test_a_film_of_nothing_is_not_made(tmp_path, capsys):
+    (tmp_path / 'a.png').write_text('no picture')
+    viz.film(tmp_path / 'film.gif', [tmp_path / 'a.png'])
+    assert [path.name for path in tmp_path.iterdir()] == ['a.png']
+    left_out, nothing = capsys.readouterr().err.splitlines()
+    assert 'a.png is left out' in left_out and 'there is no picture' in nothing and 'film.gif' in nothing
+
+
+@pytest.mark.parametrize('name', ['wide.jpg', 'wide.webp'])
+def test_a_picture_that_a_format_cannot_hold_is_an_error(name, tmp_path):
+    with pytest.raises(files.UserError, match='cannot write 70000x1 pixels as .*: a .png can be larger'):
+        viz.save(tmp_path / name, np.zeros([1, 70000], np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('suffixes', [viz.PICTURES, viz.FIGURES])
+def test_every_suffix_that_is_offered_can_be_written(suffixes, tmp_path):
+    for suffix in suffixes:
+        path = viz.checked(tmp_path / f'a{suffix.upper()}', suffixes)
+        if suffixes == viz.PICTURES:
+            viz.save(path, np.full([8, 9, 3], 50, np.uint8))
+            assert Image.open(path).size == (9, 8)
+        else:
+            viz.lines(path, {'a': ([1, 2], [3, 4])}, 'across', 'up')
+        assert path.stat().st_size > 40
 
 
 def test_the_pictures_of_a_run_are_in_the_order_of_their_steps(tmp_path):
