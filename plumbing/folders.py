@@ -43,6 +43,7 @@ VERSION = 2  # of what `decode` does and what is kept: a change makes older cach
 THREADS = min(os.cpu_count() or 1, 8)
 CHUNK = 256  # files given to the threads at once, or fewer: their decoded pictures wait in memory
 CHUNK_BYTES = 2**28  # of these decoded pictures
+PILLOW_BLOCK = 2**26  # bytes that Pillow asks for at once; of its own 2**24, glibc keeps what is freed, for each thread
 BLOCK = 2**22  # bytes read at once where the cache is verified
 
 
@@ -108,7 +109,7 @@ def load(folder, size, channels):
 
     It takes the files with one of SUFFIXES, but no hidden ones, and follows no symbolic links; `decode` says how each is
     converted. They are decoded once, into an .npy in the user's cache whose name depends on the files' names, sizes and
-    times; when these change, it is replaced, and so it is where its checksum does not fit. Where the cache cannot be
+    times; when these change, it is replaced, and so it is where it does not fit its checksum. Where the cache cannot be
     written, a temporary file is used.
     Files that cannot be decoded are left out, counted, and listed in a text file.
     Raises UserError if there is no such folder, there are fewer than two pictures in it, too many are broken, one is
@@ -127,7 +128,7 @@ def load(folder, size, channels):
     cache, began = user_cache.path('pictures'), None
     found, complaint = _kept(cache, f'{name}-{what}', shape, names)
     if complaint:
-        print(one_line(f'the decoded pictures in {cache} are damaged ({complaint}): decoding them again'), file=sys.stderr)
+        print(one_line(f'the decoded pictures in {cache} cannot be used ({complaint}): decoding them again'), file=sys.stderr)
     with contextlib.ExitStack() as stack:
         if not found:
             try:
@@ -304,13 +305,15 @@ def _decode_all(folder, files, size, channels, cache, name):
             count += 1
         if broken:
             log = cache / f'{name}.broken.txt'
-            log.write_text('\n'.join(sorted(broken)) + '\n', errors='backslashreplace')
+            with replacing(log) as listed:
+                listed.write_text('\n'.join(sorted(broken)) + '\n', errors='backslashreplace')
             if len(broken) > MOST_BROKEN * len(names) or count < 2:
                 raise UserError(f'{len(broken):,} of {len(names):,} files in {folder} cannot be decoded, listed in {log}; '
                                 f'the first is {min(broken)}')
         array.seek(0)
         array.write(_header((count, size, size, channels)))
-    record = {'fingerprint': _fingerprint(count, digest), 'broken': len(broken), 'colour': int(colour), 'labels': labels}
+    record = {'name': name, 'fingerprint': _fingerprint(count, digest), 'broken': len(broken), 'colour': int(colour),
+              'labels': labels}
     with replacing(cache / f'{name}.json') as temporary:
         temporary.write_bytes(_sealed(record))
     return record
@@ -381,7 +384,7 @@ def _sealed(record):
 
 
 def _kept(cache, name, most, classes):
-    """((images, record), '') from the cache; or (None, why what it holds is damaged), '' where it holds nothing.
+    """((images, record), '') from the cache; or (None, why it cannot be used), '' where it holds nothing.
 
     most: [N, size, size, channels] of all files. Everything is verified: the record by its checksum, the header, and the
     pictures and their labels by the fingerprint.
@@ -390,6 +393,8 @@ def _kept(cache, name, most, classes):
         return None, ''
     try:
         record = _record(cache / f'{name}.json', most[0])
+        if record['name'] != name:
+            raise ValueError('they are of another folder')
         if record['broken'] and not (cache / f'{name}.broken.txt').is_file():
             raise ValueError('the list of broken files is missing')
         _verify(cache / f'{name}.npy', record, most, classes)
@@ -401,9 +406,9 @@ def _kept(cache, name, most, classes):
 def _record(path, files):
     """The record, if it fits its checksum; of `files` files it cannot be longer than what is read."""
     with _opened(path) as file:
-        text, _, checksum = file.read(1000 + 8 * files).rpartition(b', "sha256": "')
+        text, _, checksum = file.read(4000 + 8 * files).rpartition(b', "sha256": "')
     if checksum != hashlib.sha256(text + b'}').hexdigest().encode() + b'"}\n':
-        raise ValueError('the record has another checksum')
+        raise ValueError('the record does not fit its checksum')
     return json.loads(text + b'}')
 
 
@@ -414,7 +419,7 @@ def _verify(path, record, most, classes):
         count, rest = divmod(os.fstat(file.fileno()).st_size - len(_header(most)), picture)
         header = _header((max(count, 0), *most[1:]))
         if count > most[0] or rest or file.read(len(header)) != header:
-            raise ValueError('the header or the length of the .npy is another')
+            raise ValueError('the .npy has another header or length')
         digest, names, buffer = hashlib.sha256(), [os.fsencode(name) for name in classes], memoryview(bytearray(rows * picture))
         for start in range(0, count, rows):
             block = buffer[:file.readinto(buffer)]
@@ -425,7 +430,7 @@ def _verify(path, record, most, classes):
                 digest.update(block[row * picture:(row + 1) * picture])
                 digest.update(names[label])
     if _fingerprint(count, digest) != record['fingerprint']:
-        raise ValueError('the pictures have another checksum')
+        raise ValueError('the pictures do not fit their checksum')
 
 
 def _opened(path):
@@ -495,11 +500,14 @@ def _alone(path):
 
 @contextlib.contextmanager
 def _plain_pillow():
-    """No warnings about odd files, and no pixel limit but ours."""
+    """No warnings about odd files, no pixel limit but ours, and blocks of memory that go back to the system when freed."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        block = Image.core.get_block_size()
+        Image.core.set_block_size(PILLOW_BLOCK)
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+            Image.core.set_block_size(block)

