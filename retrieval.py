@@ -50,10 +50,12 @@ def picture(images, by_pixels, by_codes):
 
 def main(arguments=None):
     parser = flags.Parser(__doc__)
-    parser.add_argument('runs', nargs='+', type=flags.run_folder, help='folders of runs with an encoder, of one data set')
+    parser.add_argument('runs', nargs='+', type=flags.path, help='folders of runs with an encoder, of one data set')
     parser.add_argument('--png', type=flags.path, help='file of a curve: precision over code size')
     with files.one_line_errors():
         given = parser.parse_args(arguments)
+        for run in given.runs:
+            flags.run_folder(run)
         if given.png:
             viz.checked(given.png, viz.FIGURES)
         encoders = [savedmodel.Loaded(run, 'encoder') for run in given.runs]

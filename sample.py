@@ -86,7 +86,7 @@ def main(arguments=None):
 
 def parse(arguments):
     parser = flags.Parser(__doc__)
-    parser.add_argument('run', type=flags.run_folder, help='folder of a run, for example runs/dcgan-mnist')
+    parser.add_argument('run', type=flags.path, help='folder of a run, for example runs/dcgan-mnist')
     parser.add_argument('--count', type=flags.whole('the count', 1), help='how many samples [64]')
     parser.add_argument('--seed', type=flags.whole('the seed'), default=0, help='of the latents [0]')
     parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
@@ -98,6 +98,7 @@ def parse(arguments):
     given = parser.parse_args(arguments)
     if given.interpolate and given.count:
         parser.error('--interpolate draws 8 walks of 10 images, whatever --count is: leave one of them out')
+    flags.run_folder(given.run)
     for path in given.png, given.interpolate:
         if path:
             viz.checked(path)

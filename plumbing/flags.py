@@ -48,13 +48,12 @@ def path(text):
     return pathlib.Path(files.expanded(text))
 
 
-def run_folder(text):
-    """The type of a run's folder. Raises UserError where there is no such folder."""
-    found = path(text)
-    if not found.is_dir():
-        raise files.UserError(f'{found} is a file, not the folder of a run' if found.exists() else
-                              f'there is no folder {found}: name that of a run, such as runs/dcgan-mnist')
-    return found
+def run_folder(path):
+    """The path of a run's folder. Raises UserError where there is no such folder."""
+    if not path.is_dir():
+        raise files.UserError(f'{path} is a file, not the folder of a run' if path.exists() else
+                              f'there is no folder {path}: name that of a run, such as runs/dcgan-mnist')
+    return path
 
 
 def constants(module):

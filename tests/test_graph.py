@@ -6,6 +6,7 @@ from plumbing import graph, hardware
 from plumbing.files import UserError
 
 import drive
+import forkserver
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -172,3 +173,15 @@ def test_a_large_tensor_is_named(monkeypatch):
     monkeypatch.setattr(hardware, 'memory', lambda: 39_999)
     with pytest.raises(UserError, match=r'^activations of the shape \[100, 100\] takes'):
         graph.check_memory()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, flag, complaint', [
+    ('gan_fc', '--z-dim', 'z of the shape [64, 2147483647] takes 512.0 GiB'),
+    ('gan_fc', '--d-hidden', 'discriminator/dense1/weights of the shape [784, 2147483647] takes 6,272.0 GiB'),
+    ('objectives', '--batch-size', 'z of the shape [2147483647, 64] takes 512.0 GiB'),
+    ('improved_gan', '--kernels', 'weights of the shape'), ('sn_gan', '--d-steps', 'D_STEPS is a whole number from 1 to 1000'),
+    ('unrolled_gan', '--unroll', 'UNROLL'), ('balanced_gan', '--shown', 'SHOWN'), ('dcgan', '--image-size', 'IMAGE_SIZE')])
+def test_more_than_a_machine_holds_is_one_line_and_nothing_is_written(name, flag, complaint, tmp_path):
+    status, out, error = forkserver.run(name, '--run-dir', tmp_path / 'run', flag, 2**31 - 1)
+    assert status == 2 and error.startswith('error: ') and complaint in error and not list(tmp_path.iterdir())

@@ -161,6 +161,14 @@ def test_retrieval_mistakes_are_one_line_with_status_2(arguments, complaint, fol
         retrieval.main(arguments)
 
 
+def test_a_curve_of_pictures_without_classes_is_refused(folder, refused, monkeypatch):
+    monkeypatch.setattr(savedmodel, 'Loaded', lambda run, name: None)
+    monkeypatch.setattr(retrieval.runfolder, 'read_settings', lambda run: {'DATASET': '/pictures'})
+    monkeypatch.setattr(retrieval.data, 'load', lambda *name: (np.zeros([20, 28, 28, 1], np.uint8), None))
+    with refused('/pictures has no classes, and so no precision to draw: leave out --png'):
+        retrieval.main(['runs/a run', '--png', 'a.png'])
+
+
 def test_the_largest_count_is_what_the_limits_hold(folder, refused, monkeypatch, capsys):
     """A picture of 28 x 28 bytes: of 10,000 bytes 12 fit. Latents count as well, where they are larger."""
     monkeypatch.setattr(sample, 'LARGEST', 10_000)
