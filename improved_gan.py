@@ -26,7 +26,7 @@ Z_DIM = 100                  # length of the latent vector z
 # remedies
 MINIBATCH = True             # minibatch discrimination, section 3.2: D sees all samples of a batch at once
 KERNELS = 32                 # of it: B, the numbers that are added to D's features
-DIMENSIONS = 8               # of it: C, the length of what is compared, from 1 to 1000
+DIMENSIONS = 8               # of it: C, the length of what is compared, from 1 to 100
 FEATURE_MATCHING = False     # section 3.1: G's loss is the distance between mean features
 HISTORICAL_AVERAGING = 0.0   # section 3.3: weight of the distance to the average of the past weights, in [0, inf)
 REAL_LABEL = 0.9             # section 3.4, one-sided label smoothing, in [0, 1]; 1 is no smoothing

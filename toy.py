@@ -39,7 +39,7 @@ PRECISION = 'float32'    # matrices so small gain nothing from 16 bits
 SAMPLE_EVERY = 250       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
-OTHERS = 8               # packs over which a packed D is averaged to be drawn, from 1 to 1000
+OTHERS = 8               # packs over which a packed D is averaged to be drawn, from 1 to 100
 
 
 def pack(x, packing):

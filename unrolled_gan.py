@@ -23,7 +23,7 @@ DATASET = 'ring'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' o
 Z_DIM = 2                # length of the latent vector z
 
 # objective
-UNROLL = 5               # K, updates of D that G looks ahead, from 0 to 30; 0 is the plain GAN
+UNROLL = 5               # K, updates of D that G looks ahead, from 0 to 20; 0 is the plain GAN
 G_LOSS = 'saddle'        # 'saddle' or 'non-saturating': G maximizes the unrolled D's whole loss, or log D^K(G(z)) alone
 
 # training
