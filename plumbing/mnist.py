@@ -29,6 +29,7 @@ SYSTEM_DIR = '/usr/share/datasets'  # filled by Debian's package dataset-fashion
 TIMEOUT = 20  # seconds of a download in all, and one more for every SLOWEST bytes; then the next mirror is tried
 SLOWEST = 20_000  # bytes per second
 LARGEST = 64 * 2**20  # bytes; no file to download is larger, with the headers of its answer
+REASON = 300  # characters of why a source failed; a damaged archive or a server can make it 64 kB
 DIRECTORY = 2**16  # bytes; no directory of an .npz is larger, and zipfile holds it whole
 PIP_TIMEOUT = 300  # seconds
 
@@ -75,7 +76,7 @@ def load(name, split, given):
         try:
             arrays = read()
         except FAILURES as error:
-            failed.append(f'{where}: {reason(error)}')
+            failed.append(f'{where}: {reason(error)[:REASON]}')
             print(one_line(f'{name}: not from {failed[-1]}'), file=sys.stderr)
             continue
         images, labels = arrays[f'x_{split}'][..., None], arrays[f'y_{split}']

@@ -235,6 +235,22 @@ def test_an_archive_of_many_entries_is_refused(small, tmp_path, peak):
     assert peak() - before < 1_000_000
 
 
+def test_a_long_reason_is_cut(small, tmp_path, monkeypatch, capsys):
+    """zipfile tells both of two names that differ, one of them here of 60,000 bytes."""
+    content = npz(**small)
+    at = content.index(b'PK\x01\x02')
+    name = b'x' * 60_000
+    entry = content[at:at + 28] + struct.pack('<H', len(name)) + content[at + 30:at + 46] + name
+    end = content[-22:-14] + struct.pack('<HHII', 1, 1, len(entry), at) + b'\0\0'
+    (tmp_path / 'mnist.npz').write_bytes(content[:at] + entry + end)
+    monkeypatch.setattr(mnist, 'read_npz', lambda path, *rest: zipfile.ZipFile(path).read(name.decode()))
+    monkeypatch.setattr(data, 'DATA_DIR', str(tmp_path / 'mnist.npz'))
+    with pytest.raises(files.UserError) as error:
+        data.load('mnist')
+    assert 'differ' in str(error.value) or 'x' * 200 in str(error.value)
+    assert len(str(error.value)) < 1500 and len(capsys.readouterr().err) < 1000
+
+
 HEADER = b"{'descr': '|u1', 'fortran_order': False, 'shape': (70, 28, 28), }"
 
 
