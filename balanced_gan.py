@@ -120,8 +120,8 @@ def main():
         scalars.update({'d_fake_updates': d_fake_updates, 'g_updates': g_updates, 'd_real_updates': d_real_updates})
 
     def judged():
-        fake = generator(tf.random.stateless_normal([SHOWN, Z_DIM], [SEED, 0]), training=False)
         real = data.stored(images[:SHOWN])
+        fake = generator(tf.random.stateless_normal([real.shape[0], Z_DIM], [SEED, 0]), training=False)
         return [fake, tf.sigmoid(discriminator(fake))[:, 0], real, tf.sigmoid(discriminator(real))[:, 0]]
 
     run.train(globals(), updates=[d_fake_updates.op, g_updates.op, d_real_updates.op], scalars=scalars,

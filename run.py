@@ -25,9 +25,9 @@ LOG_EVERY = 10           # steps between rows of scalars.csv and points in Tenso
 EPOCHS = 0               # passes over the data, instead of STEPS; 0 leaves it to STEPS
 SAMPLE_EVERY = 100       # steps between pictures of the same latents
 EVAL_EVERY = 500         # steps between Frechet distances; 0 measures nothing, not even at the end
-EVAL_COUNT = 2000        # samples of a Frechet distance: compare only those of equal counts
+EVAL_COUNT = 2000        # samples of a Frechet distance, from 1 to 1000000: compare only those of equal counts
 CHECKPOINT_EVERY = 500   # steps between checkpoints; the last three are kept
-GRID = 64                # samples of a picture
+GRID = 64                # samples of a picture, from 1 to 10000
 
 
 def main(script):
@@ -63,6 +63,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     print(graph.parameter_counts())
 
     averaged = graph.sampling(networks, settings['WEIGHT_AVERAGE'], updates[-1], pictures, measures)
+    graph.check_memory()
     graph_def = tf.get_default_graph().as_graph_def()  # what TensorBoard shows: the graph without what follows
     fetches = graph.fetches([*updates[:-1], averaged.advance], updates, scalars)
     start_averages = tf.group([average.assign(source) for average, source in averaged.averages])

@@ -1,10 +1,12 @@
 """Files that appear whole or not at all, and errors that the user can fix, told in one line."""
 import contextlib
 import glob
+import hashlib
 import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -117,6 +119,18 @@ def to_disk(path):
                 os.fsync(file.fileno())
 
 
+def sums(folder):
+    """{path of a file in the folder, with /: sha256 of its content}."""
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob('*') if path.is_file()}
+
+
+def sha256(path):
+    """Of a file's content; of a folder, over names and contents of its files; '' where there is nothing."""
+    if path.is_dir():
+        return hashlib.sha256(json.dumps(sums(path), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ''
+
+
 @contextlib.contextmanager
 def inside(folder):
     """The context in which `folder` is the working folder: TensorFlow takes a path as a pattern, of which a name has none."""
@@ -141,6 +155,7 @@ def one_line(text):
 def reason(error):
     """An exception as one line. Of a TensorFlow error, what happened without where in the graph it happened."""
     text = (getattr(error, 'message', None) or str(error)).partition('Traceback (most recent call last)')[0]
+    text = re.split(r"Node: '.*'\n", text)[-1].partition('\nOriginal stack trace')[0]
     lines = [line for line in text.splitlines() if not line.lstrip().startswith(('[[', 'Hint:'))]
     line = ' '.join(' '.join(lines).split()) or type(error).__name__
     return line.removeprefix('<urlopen error ').removesuffix('>')

@@ -27,6 +27,8 @@ class Recorder:
         self._scalars, self._file = folder / 'scalars.csv', None
         with files.replacing(self._scalars) as temporary, open(temporary, 'w', newline='') as file:
             csv.writer(file).writerows([['step', *columns], *self._rows(start)])
+        if start and completed.step != start:  # killed between the checkpoint and its record
+            completed.add_checkpoint(start, self._scalars.read_bytes(), self._lowest)
         for path in pictures(folder):
             if step_of(path) > start:
                 path.unlink()
@@ -37,7 +39,7 @@ class Recorder:
         self._event(step=start + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
         self._event(graph_def=graph_def.SerializeToString())
         table = ['| constant | value |', '|---|---|', *(f'| {name} | {value} |' for name, value in settings.items())]
-        self._event(step=start, summary=text_pb('settings', '\n'.join(table)))
+        self._event(step=start, summary=text_pb('settings', '\n'.join(map(files.one_line, table))))
         self._events.flush()
 
     def _rows(self, start):
@@ -80,7 +82,7 @@ class Recorder:
         self._file.flush()
         files.to_disk(self._scalars)
         checkpoints.save(self.folder / 'checkpoints', step, session, saver)
-        self._completed.add(['checkpoints'], step, self._scalars.read_bytes(), self._lowest)
+        self._completed.add_checkpoint(step, self._scalars.read_bytes(), self._lowest)
 
     def networks(self, step, networks, weights):
         """Exports `networks`, {name: networks.Network}, as those of a step; weights: {name of a variable: array}."""

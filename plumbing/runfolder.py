@@ -84,35 +84,51 @@ def _locked(folder):
 
 
 class Completed:
-    """completed.json: which step the checkpoint, each network, metrics.json and so on are of, and the scalars up to there.
+    """completed.json: of which step the checkpoint, each network, metrics.json and so on are, and what is in them.
 
     It is written last. So what it does not know as of the checkpoint's step may be of another one, and is made again.
     """
 
     def __init__(self, folder):
-        self._folder = folder
+        self._path = folder / 'completed.json'
         try:
-            record = json.loads((folder / 'completed.json').read_bytes())
-            self._steps, self.lowest = dict(record['steps']), dict(record['lowest'])
-            self._length, self._sha256 = int(record['scalars']['bytes']), record['scalars']['sha256']
-        except (OSError, ValueError, KeyError, TypeError):
-            self._steps, self.lowest, self._length, self._sha256 = {}, {}, 0, None
+            record = json.loads(self._path.read_bytes())
+            self._made = {name: (int(step), str(sha256)) for name, (step, sha256) in record['made'].items()}
+            self._scalars = int(record['scalars']['bytes']), str(record['scalars']['sha256'])
+            self.lowest = {name: float(value) for name, value in record['lowest'].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            self._made, self._scalars, self.lowest = {}, None, {}
+
+    @property
+    def step(self):
+        """That of the checkpoint."""
+        return self._made.get('checkpoints', (0, ''))[0]
 
     def lacks(self, names, step):
-        """Those of `names` (files or folders in the run's folder) that are not there, or not known to be of this step."""
-        return [name for name in names if self._steps.get(name) != step or not (self._folder / name).exists()]
+        """Those of `names` (files or folders in the run's folder) that are not there as they were made at this step."""
+        return [name for name in names if self._made.get(name) != (step, files.sha256(self._path.parent / name))]
 
     def intact(self, scalars):
-        """Whether the content of scalars.csv begins as it was when this was written."""
-        return self._sha256 is None or hashlib.sha256(scalars[:self._length]).hexdigest() == self._sha256
+        """Whether the content of scalars.csv begins as it did at the last checkpoint."""
+        return self._scalars in (None, _sum(scalars[:self._scalars[0]] if self._scalars else b''))
 
-    def add(self, names, step, scalars=None, lowest=None):
-        """Records that these are of this step. scalars: content of scalars.csv; lowest: {column: its lowest value}."""
-        self._steps.update(dict.fromkeys(names, step))
-        if scalars is not None:
-            self._length, self._sha256, self.lowest = len(scalars), hashlib.sha256(scalars).hexdigest(), lowest
-        files.write_json(self._folder / 'completed.json', {
-            'steps': self._steps, 'scalars': {'bytes': self._length, 'sha256': self._sha256}, 'lowest': self.lowest})
+    def add(self, names, step):
+        """Records that these are of this step, as they are now."""
+        self._made.update({name: (step, files.sha256(self._path.parent / name)) for name in names})
+        self._write()
+
+    def add_checkpoint(self, step, scalars, lowest):
+        """Records that the checkpoint is of this step. scalars: content of scalars.csv; lowest: {column: its lowest value}."""
+        self._made['checkpoints'], self._scalars, self.lowest = (step, ''), _sum(scalars), lowest
+        self._write()
+
+    def _write(self):
+        length, sha256 = self._scalars or _sum(b'')
+        files.write_json(self._path, {'made': self._made, 'scalars': {'bytes': length, 'sha256': sha256}, 'lowest': self.lowest})
+
+
+def _sum(content):
+    return len(content), hashlib.sha256(content).hexdigest()
 
 
 def read(folder):

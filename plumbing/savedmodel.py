@@ -3,7 +3,6 @@
 A SavedModel is a program, and a run folder may come from anywhere. So what is read is the path from the inputs to the output
 alone, it may consist of OPERATIONS only, and nothing else of the file is run.
 """
-import hashlib
 import pathlib
 
 from plumbing import files, networks, pixels, runfolder
@@ -39,16 +38,10 @@ def export(path, network, values):
             with files.replacing(path) as temporary:
                 with files.inside(path.parent):
                     tf.saved_model.simple_save(session, temporary.name, inputs, {network.output: output})
-                sums = ''.join(f'{sha256}  {name}\n' for name, sha256 in sorted(_sums(temporary).items()))
+                sums = ''.join(f'{sha256}  {name}\n' for name, sha256 in sorted(files.sums(temporary).items()))
                 (temporary / SUMS).write_text(sums)
         except (tf.errors.OpError, OSError) as error:
             raise files.UserError(f'cannot save the network {path}: {files.reason(error)}') from None
-
-
-def _sums(path):
-    """{name of a file in the folder: sha256 of its content}."""
-    return {file.relative_to(path).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in path.rglob('*') if file.is_file() and file.name != SUMS}
 
 
 class Loaded:
@@ -66,14 +59,15 @@ class Loaded:
         self.inputs, self.output = networks.inputs_of(found), found['output']
         try:
             listed = dict(reversed(line.split('  ', 1)) for line in (path / SUMS).read_text().splitlines())
-            if listed != _sums(path):
+            if listed != {file: sha256 for file, sha256 in files.sums(path).items() if file != SUMS}:
                 raise ValueError(f'its files are not those listed in {SUMS}')
             self._session = tf.Session(graph=tf.Graph(), config=tf.ConfigProto(allow_soft_placement=True))
             self._read(path)
         except files.UserError:
             raise
         except Exception as error:  # damaged files make the parsers raise anything
-            raise files.UserError(f'{path} is damaged ({files.reason(error)}): the training command writes it again') from None
+            advice = 'leave out --best' if name.endswith('-best') else 'the training command writes it again'
+            raise files.UserError(f'{path} is damaged ({files.reason(error)}): {advice}') from None
 
     def _read(self, path):
         model, = saved_model_pb2.SavedModel.FromString((path / 'saved_model.pb').read_bytes()).meta_graphs

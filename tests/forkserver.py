@@ -1,8 +1,8 @@
 """Starts scripts as processes of their own without importing TensorFlow anew for each: a server forks itself.
 
 The server has imported TensorFlow and the project but has built no graph and no session. What it starts runs a script's
-file as `python SCRIPT ARGUMENTS` would, with the small data set of drive.py where `driven`, and is killed, signalled and
-waited for like a process of `subprocess`.
+file, or sample.py, metrics.py or retrieval.py, as `python SCRIPT ARGUMENTS` would, with the small data set of drive.py where
+`driven`, and is killed, signalled and waited for like a process of `subprocess`.
 """
 import atexit
 import contextlib
@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import resource
+import runpy
 import select
 import signal
 import socket
@@ -23,14 +24,20 @@ ROOT = pathlib.Path(__file__).parent.parent
 _server = None
 
 
-def start(script, *arguments, driven=True, environment=None, limit=None, cwd=ROOT):
-    """script: a file, or the name of a script at the root. limit: the largest size in bytes of a file that it may write."""
+COMMANDS = 'sample', 'metrics', 'retrieval'  # what is no script of a run
+
+
+def start(script, *arguments, driven=True, environment=None, limit=None, cwd=ROOT, bomb=''):
+    """script: a file, or the name of a script at the root. limit: the largest size in bytes of a file that it may write.
+
+    environment: {name: value, or None for a variable that is not set}. bomb: Python that is run before the script.
+    """
     global _server
     if _server is None:
         _server = _Server()
     path = script if str(script).endswith('.py') else ROOT / f'{script}.py'
     return Process(_server.address, {'script': str(path), 'arguments': list(map(str, arguments)), 'driven': driven,
-                                     'environment': environment or {}, 'limit': limit, 'cwd': str(cwd)})
+                                     'environment': environment or {}, 'limit': limit, 'cwd': str(cwd), 'bomb': bomb})
 
 
 def run(script, *arguments, **options):
@@ -42,17 +49,20 @@ def run(script, *arguments, **options):
 
 
 class Process:
+    """`peak`: once it has ended, the most bytes of memory that it held."""
+
     def __init__(self, address, request):
         self._folder = tempfile.TemporaryDirectory()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(address)
         self._lines = self._socket.makefile('rw')
         print(json.dumps({**request, 'folder': self._folder.name}), file=self._lines, flush=True)
-        self.pid, self.returncode = int(self._lines.readline()), None
+        self.pid, self.returncode, self.peak = int(self._lines.readline()), None, 0
 
     def poll(self):
         if self.returncode is None and select.select([self._socket], [], [], 0)[0]:
-            self.returncode = os.waitstatus_to_exitcode(int(self._lines.readline()))
+            status, kilobytes = map(int, self._lines.readline().split())
+            self.returncode, self.peak = os.waitstatus_to_exitcode(status), 1024 * kilobytes
         return self.returncode
 
     def send_signal(self, number):
@@ -73,12 +83,12 @@ class Process:
         return self._read('out'), self._read('err')
 
     def _read(self, name):
-        return pathlib.Path(self._folder.name, name).read_text()
+        return pathlib.Path(self._folder.name, name).read_text(errors='replace')
 
 
 class _Server:
     def __init__(self):
-        folder = tempfile.TemporaryDirectory()
+        self._folder = folder = tempfile.TemporaryDirectory()
         self.address = f'{folder.name}/socket'
         process = subprocess.Popen(
             [sys.executable, __file__, self.address], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -109,9 +119,9 @@ def _serve(address):
                 connection.close()
                 _be(request, training)
             print(child, file=lines, flush=True)
-            _, status = os.waitpid(child, 0)
+            _, status, used = os.wait4(child, 0)
             with contextlib.suppress(OSError):               # nobody waits for a process that was killed with its test
-                print(status, file=lines, flush=True)
+                print(status, used.ru_maxrss, file=lines, flush=True)
             os._exit(0)
         connection.close()
 
@@ -123,7 +133,11 @@ def _be(request, training):
             path = '/dev/null' if name == 'in' else f'{request["folder"]}/{name}'
             os.dup2(os.open(path, os.O_RDONLY if name == 'in' else os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
         os.chdir(request['cwd'])
-        os.environ.update(request['environment'])
+        for name, value in request['environment'].items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        tempfile.tempdir = None                              # TMPDIR may be another one now
         if request['limit']:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request['limit'], request['limit']))
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -134,13 +148,20 @@ def _be(request, training):
 
             import drive
             data.load = drive.load
-        spec = importlib.util.spec_from_file_location(script.stem, script)
-        module = sys.modules[script.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        training.main(vars(module))
+        exec(request['bomb'], {})
+        if script.stem in COMMANDS:
+            runpy.run_path(str(script), run_name='__main__')
+        else:
+            spec = importlib.util.spec_from_file_location(script.stem, script)
+            module = sys.modules[script.stem] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            training.main(vars(module))
         status = 0
     except SystemExit as end:
         status = end.code or 0
+    except KeyboardInterrupt:                                # before the script's own handler; see plumbing/__init__.py
+        print('stopped before it began', file=sys.stderr)
+        status = 130
     except BaseException:
         traceback.print_exc()
     finally:

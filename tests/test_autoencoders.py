@@ -286,7 +286,8 @@ def test_what_the_commands_make_of_a_run(finished, tmp_path, monkeypatch, capsys
             sample.main([str(folder)])
 
 
-@pytest.mark.parametrize('arguments, complaint', [(['nowhere'], 'holds no encoder'), ([], 'runs'), (['a', '--bogus'], '--bogus')])
+@pytest.mark.parametrize('arguments, complaint', [
+    (['nowhere'], 'there is no folder'), ([], 'runs'), (['a', '--bogus'], '--bogus')])
 def test_retrieval_mistakes_are_one_line_with_status_2(arguments, complaint, refused):
     with refused(complaint):
         retrieval.main(arguments)

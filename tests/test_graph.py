@@ -178,6 +178,7 @@ def test_a_large_tensor_is_named(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('name, flag, complaint', [
     ('gan_fc', '--z-dim', 'z of the shape [64, 2147483647] takes 512.0 GiB'),
+    ('toy', '--batch-size', 'takes'),
     ('gan_fc', '--d-hidden', 'discriminator/dense1/weights of the shape [784, 2147483647] takes 6,272.0 GiB'),
     ('objectives', '--batch-size', 'z of the shape [2147483647, 64] takes 512.0 GiB'),
     ('improved_gan', '--kernels', 'weights of the shape'), ('sn_gan', '--d-steps', 'D_STEPS is a whole number from 1 to 1000'),
