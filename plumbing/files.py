@@ -119,6 +119,17 @@ def to_disk(path):
                 os.fsync(file.fileno())
 
 
+def content(path, most=2**26):
+    """The bytes of a file. Raises OSError for one of more than `most` bytes, and for devices and pipes, which may never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(f'{path} is not a file')
+    with open(path, 'rb') as file:
+        found = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
+    if len(found) > most:
+        raise OSError(f'{path} has more than {most:,} bytes')
+    return found
+
+
 def sums(folder):
     """{path of a file in the folder, with /: sha256 of its content}."""
     return {path.relative_to(folder).as_posix(): sha256(path) for path in folder.rglob('*') if path.is_file()}
@@ -128,7 +139,13 @@ def sha256(path):
     """Of a file's content; of a folder, over names and contents of its files; '' where there is nothing."""
     if path.is_dir():
         return hashlib.sha256(json.dumps(sums(path), sort_keys=True).encode()).hexdigest()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ''
+    if not path.is_file():
+        return ''
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -44,10 +44,13 @@ class Recorder:
 
     def _rows(self, start):
         """The rows of scalars.csv up to a step, as texts. What is not as this program left it is set aside, and told."""
-        content = self._scalars.read_bytes() if self._scalars.exists() else b''
+        try:
+            content = files.content(self._scalars, most=2**30)
+        except OSError:
+            content = b''
         if start and not self._completed.intact(content):
             aside = self.folder / 'scalars-damaged.csv'
-            if self._scalars.exists():
+            if os.path.lexists(self._scalars):
                 os.replace(self._scalars, aside)
             print(f'{self._scalars} is damaged or was edited: it is kept as {aside}, and a new one begins at step {start}',
                   file=sys.stderr)

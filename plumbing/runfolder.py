@@ -92,7 +92,7 @@ class Completed:
     def __init__(self, folder):
         self._path = folder / 'completed.json'
         try:
-            record = json.loads(self._path.read_bytes())
+            record = json.loads(files.content(self._path))
             self._made = {name: (int(step), str(sha256)) for name, (step, sha256) in record['made'].items()}
             self._scalars = int(record['scalars']['bytes']), str(record['scalars']['sha256'])
             self.lowest = {name: float(value) for name, value in record['lowest'].items()}
@@ -135,10 +135,10 @@ def read(folder):
     """settings.json of a run folder: a dict with the keys RECORDED. files.UserError if there is none, or a damaged or old one."""
     path = pathlib.Path(folder) / 'settings.json'
     try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        record = json.loads(files.content(path))
+    except (FileNotFoundError, NotADirectoryError):
         raise files.UserError(f'{folder} is not a run folder: there is no {path}') from None
-    except (ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or not isinstance(record.get('settings'), dict) or 'script' not in record:
         raise files.UserError(f'{path} is damaged: give another --run-dir, or put back a copy of it')

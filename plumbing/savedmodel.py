@@ -5,7 +5,7 @@ alone, it may consist of OPERATIONS only, and nothing else of the file is run.
 """
 import pathlib
 
-from plumbing import files, networks, pixels, runfolder
+from plumbing import files, graph, networks, pixels, runfolder
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -58,7 +58,7 @@ class Loaded:
             raise files.UserError(f'{path} is not of the run in {folder}: its settings.json has no network {name}')
         self.inputs, self.output = networks.inputs_of(found), found['output']
         try:
-            listed = dict(reversed(line.split('  ', 1)) for line in (path / SUMS).read_text().splitlines())
+            listed = dict(reversed(line.split('  ', 1)) for line in files.content(path / SUMS).decode().splitlines())
             if listed != {file: sha256 for file, sha256 in files.sums(path).items() if file != SUMS}:
                 raise ValueError(f'its files are not those listed in {SUMS}')
             self._session = tf.Session(graph=tf.Graph(), config=tf.ConfigProto(allow_soft_placement=True))
@@ -70,22 +70,27 @@ class Loaded:
             raise files.UserError(f'{path} is damaged ({files.reason(error)}): {advice}') from None
 
     def _read(self, path):
-        model, = saved_model_pb2.SavedModel.FromString((path / 'saved_model.pb').read_bytes()).meta_graphs
+        model, = saved_model_pb2.SavedModel.FromString(files.content(path / 'saved_model.pb', 2**31)).meta_graphs
         signature = model.signature_def['serving_default']
-        self._inputs = {name: signature.inputs[name].name for name in self.inputs}
-        self._output = signature.outputs[self.output].name
-        ends = [name.partition(':')[0] for name in (*self._inputs.values(), self._output)]
-        network = tf.graph_util.extract_sub_graph(model.graph_def, ends)
+        given, made = {name: signature.inputs[name].name for name in self.inputs}, signature.outputs[self.output].name
+        network = tf.graph_util.extract_sub_graph(model.graph_def, [name.partition(':')[0] for name in (*given.values(), made)])
         network.ClearField('library')
         if odd := sorted({node.op for node in network.node} - OPERATIONS):
             raise files.UserError(f'{path} has operations that no network of ours has ({", ".join(odd)}), and they could do '
                                   'anything on this machine: it is not loaded')
         handles = [node for node in network.node if node.op == 'VarHandleOp']
         with self._session.graph.as_default(), files.inside(path / 'variables'):
-            tf.import_graph_def(network, name='', producer_op_list=model.meta_info_def.stripped_op_list)
+            self._placeholders = {name: tf.placeholder(found.dtype, [BATCH, *found.shape]) for name, found in self.inputs.items()}
+            self._output, = tf.import_graph_def(
+                network, {given[name]: placeholder for name, placeholder in self._placeholders.items()}, [made], name='network',
+                producer_op_list=model.meta_info_def.stripped_op_list)
+            if self._output.dtype != tf.float32 or self._output.shape[0] != BATCH or (
+                    self.output == 'images') != (self._output.shape.rank == 4 and self._output.shape[3] in (1, 3)):
+                raise ValueError(f'it makes {self._output.dtype.name} {self._output.shape}')
+            graph.check_memory()
             values = tf.train.load_checkpoint('variables') if handles else None
             for node in handles:
-                handle = self._session.graph.get_tensor_by_name(f'{node.name}:0')
+                handle = self._session.graph.get_tensor_by_name(f'network/{node.name}:0')
                 value = tf.placeholder(tf.DType(node.attr['dtype'].type), tf.TensorShape(node.attr['shape'].shape))
                 assign = tf.raw_ops.AssignVariableOp(resource=handle, value=value)
                 self._session.run(assign, {value: values.get_tensor(node.attr['shared_name'].s.decode() or node.name)})
@@ -93,10 +98,10 @@ class Loaded:
     def __call__(self, **arrays):
         count = len(next(iter(arrays.values())))
         padded = {name: np.zeros([-(-count // BATCH) * BATCH, *self.inputs[name].shape], self.inputs[name].dtype)
-                  for name in self._inputs}
+                  for name in self.inputs}
         for name, array in arrays.items():
             padded[name][:count] = array
-        parts = [self._session.run(self._output, {self._inputs[name]: padded[name][i:i + BATCH] for name in padded})
+        parts = [self._session.run(self._output, {self._placeholders[name]: padded[name][i:i + BATCH] for name in padded})
                  for i in range(0, count, BATCH)]
         return np.concatenate(parts)[:count]
 
