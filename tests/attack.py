@@ -17,11 +17,9 @@ Prints a table of the kinds; status 1 if a case broke.
 """
 import collections
 import concurrent.futures
-import functools
 import multiprocessing
 import pathlib
 import random
-import signal
 import sys
 import time
 import traceback
@@ -44,20 +42,31 @@ class Kind(typing.NamedTuple):
 
 
 RUNS = 'gan_fc', 'autoencoder'
+PICTURES, FOLDER, MANY = ('pictures',), ('gan_fc', 'on_pictures'), ('gan_fc', 'on_pictures', *runs.OTHERS)
 KINDS = {
-    'idx': Kind(900, readers.digits_case('idx')), 'gzip': Kind(900, readers.digits_case('gzip')), 'npz': Kind(1100, readers.digits_case('npz')),
-    'wheel': Kind(1100, readers.digits_case('wheel')), 'pictures': Kind(1600, readers.picture_case, ('pictures',)),
-    'cache': Kind(1000, readers.cache_case, ('pictures',)), 'archive': Kind(1100, readers.archive_case),
-    'checkpoint': Kind(250, runs.run_case(runs.files_in('checkpoints', 'checkpoints/*'), runs.checkpoint_damage), RUNS),
-    'export': Kind(250, runs.run_case(runs.files_in('generator*', 'encoder', '*/saved_model.pb', '*/SHA256SUMS', '*/variables/*')), RUNS),
-    'record': Kind(350, runs.run_case(runs.files_in('settings.json', 'completed.json', 'scalars.csv')), RUNS),
-    'report': Kind(120, runs.run_case(
-        runs.files_in('samples', 'samples/*', 'samples.gif', '*.png', 'metrics.json', 'events*', '.lock')), RUNS),
-    'hostile': Kind(430, runs.hostile_case, RUNS), 'kill': Kind(200, runs.kill_case, ('gan_fc', *runs.OTHERS), runs.KILLS),
-    'signal': Kind(100, functools.partial(runs.kill_case, numbers=(signal.SIGTERM, signal.SIGINT)), ('gan_fc', *runs.OTHERS), runs.KILLS),
-    'point': Kind(120, runs.point_case, ('gan_fc', 'on_pictures', *runs.OTHERS)), 'disk': Kind(60, runs.disk_case, ('gan_fc', 'on_pictures')),
-    'two': Kind(50, runs.two_case, ('gan_fc', 'on_pictures')), 'flag': Kind(300, runs.flag_case, ('gan_fc',)),
-    'name': Kind(40, runs.name_case, ('gan_fc', 'on_pictures')), 'stream': Kind(30, runs.stream_case, ('gan_fc',))}
+    # readers: about a tenth of a second each
+    'idx': Kind(900, readers.digits_case('idx')),
+    'gzip': Kind(900, readers.digits_case('gzip')),
+    'npz': Kind(1100, readers.digits_case('npz')),
+    'wheel': Kind(1100, readers.digits_case('wheel')),
+    'pictures': Kind(1600, readers.picture_case, PICTURES),
+    'cache': Kind(1000, readers.cache_case, PICTURES),
+    'archive': Kind(1100, readers.archive_case),
+    # files of a finished run: 3 seconds; a hostile network takes a third of one
+    'checkpoint': Kind(250, runs.run_case('checkpoints', 'checkpoints/*', damages=runs.checkpoint_damage), RUNS),
+    'export': Kind(250, runs.run_case('generator*', 'encoder', '*/saved_model.pb', '*/SHA256SUMS', '*/variables/*'), RUNS),
+    'record': Kind(350, runs.run_case('settings.json', 'completed.json', 'scalars.csv'), RUNS),
+    'report': Kind(120, runs.run_case('samples', 'samples/*', 'samples.gif', '*.png', 'metrics.json', 'events*', '.lock'), RUNS),
+    'hostile': Kind(430, runs.hostile_case, RUNS),
+    # what happens to programs: 3 to 10 seconds
+    'kill': Kind(200, runs.kill_case, MANY, runs.KILLS),
+    'signal': Kind(100, runs.signal_case, MANY, runs.KILLS),
+    'point': Kind(120, runs.point_case, MANY),
+    'disk': Kind(60, runs.disk_case, FOLDER),
+    'two': Kind(50, runs.two_case, FOLDER),
+    'flag': Kind(300, runs.flag_case, FOLDER),
+    'name': Kind(40, runs.name_case, FOLDER),
+    'stream': Kind(30, runs.stream_case, FOLDER)}
 
 
 def attack(kind, number, seed):
