@@ -4,6 +4,7 @@ import pathlib
 import sys
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # before TensorFlow is imported: no notes about processors
+os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')  # spares a second of importing Keras
 
 # A program that is started without a standard stream (`2>&-`) would open a checkpoint under that stream's number.
 for number, (name, mode) in enumerate([('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')]):
