@@ -1,4 +1,4 @@
-"""A few hundred of the attacks, with a fixed seed; and that they can fail: an attack that everything withstands proves nothing."""
+"""A few hundred of the attacks, with a fixed seed; and that they can fail: what everything withstands proves nothing."""
 import concurrent.futures
 import multiprocessing
 import os
@@ -34,7 +34,8 @@ def test_readers_hold():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kinds', [('hostile', 'export', 'checkpoint', 'record', 'report', 'flag'), ('point', 'two', 'disk', 'name')])
+@pytest.mark.parametrize('kinds', [
+    ('hostile', 'export', 'checkpoint', 'record', 'report', 'flag'), ('point', 'two', 'disk', 'name')])
 def test_runs_hold(kinds):
     attacked('--cases', '24' if 'hostile' in kinds else '8', '--seed', '11', '--only', *kinds)
 
@@ -82,7 +83,7 @@ def test_files_elsewhere_are_noticed():
 def test_what_a_child_does_is_seen():
     with judged.place_of('child') as place:
         assert place.forked(lambda: [3]).value == [3]
-        assert 'Traceback' in judge(place.forked(lambda: 1 / 0)) and judge(place.forked(lambda: os.abort())) == 'status -6: '
+        assert 'Traceback' in judge(place.forked(lambda: 1 / 0)) and judge(place.forked(lambda: os._exit(3))) == 'status 3: '
         assert place.forked(lambda: b'x' * 2**29).peak > 2**29
         with pytest.raises(Broke, match='outside'):
             place.forked(lambda: (place.home / 'x').write_text('x'))
@@ -108,7 +109,8 @@ def test_a_reader_that_believes_what_it_reads_is_caught(monkeypatch):
 def test_a_cache_that_is_believed_is_caught(monkeypatch):
     judged.made('pictures')
     monkeypatch.setattr(folders, '_verify', lambda *arguments: None)
-    assert any('other pictures' in complaint for complaint in broken(attack.KINDS['cache'].case, 30))
+    found = broken(attack.KINDS['cache'].case, 30)
+    assert any('other pictures' in complaint for complaint in found), found
 
 
 def test_a_reader_that_does_not_tell_is_caught(monkeypatch):
