@@ -38,12 +38,12 @@ def save(folder, step, session, saver):
             files.to_disk(folder / _name(step, '.new-', end))
         for end in ENDS:
             (folder / _name(step, '.new-', end)).replace(folder / _name(step, end=end))
-        *older, last = steps(folder)
+        older = [other for other in steps(folder) if other < step]
         for old in older[:1 - KEPT]:
             for end in reversed(ENDS):
                 (folder / _name(old, end=end)).unlink(missing_ok=True)
         with files.inside(folder):  # for tf.train.latest_checkpoint
-            tf.train.update_checkpoint_state('.', _name(last), [*map(_name, older[1 - KEPT:]), _name(last)])
+            tf.train.update_checkpoint_state('.', _name(step), [*map(_name, older[1 - KEPT:]), _name(step)])
     except (tf.errors.OpError, OSError) as error:
         raise files.UserError(f'cannot save step {step} in {folder}: {files.reason(error)}') from None
 
