@@ -99,8 +99,8 @@ class Completed:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._made, self._scalars, self.lowest = {}, None, {}
             if os.path.lexists(self._path):
-                print(files.one_line(f'{self._path} is damaged: networks and reports are made again, and scalars.csv is taken as it '
-                                     'is'), file=sys.stderr)
+                print(files.one_line(f'{self._path} is damaged: networks and reports are made again, and scalars.csv is not '
+                                     'verified'), file=sys.stderr)
 
     @property
     def step(self):
