@@ -45,27 +45,27 @@ RUNS = 'gan_fc', 'autoencoder'
 PICTURES, FOLDER, MANY = ('pictures',), ('gan_fc', 'on_pictures'), ('gan_fc', 'on_pictures', *runs.OTHERS)
 KINDS = {
     # readers: about a tenth of a second each
-    'idx': Kind(900, readers.digits_case('idx')),
-    'gzip': Kind(900, readers.digits_case('gzip')),
-    'npz': Kind(1100, readers.digits_case('npz')),
-    'wheel': Kind(1100, readers.digits_case('wheel')),
-    'pictures': Kind(1600, readers.picture_case, PICTURES),
-    'cache': Kind(1000, readers.cache_case, PICTURES),
-    'archive': Kind(1100, readers.archive_case),
+    'idx': Kind(1000, readers.digits_case('idx')),
+    'gzip': Kind(1000, readers.digits_case('gzip')),
+    'npz': Kind(1200, readers.digits_case('npz')),
+    'wheel': Kind(1200, readers.digits_case('wheel')),
+    'pictures': Kind(1760, readers.picture_case, PICTURES),
+    'cache': Kind(1100, readers.cache_case, PICTURES),
+    'archive': Kind(1200, readers.archive_case),
     # files of a finished run: 3 seconds; a hostile network takes a third of one
-    'checkpoint': Kind(250, runs.run_case('checkpoints', 'checkpoints/*', damages=runs.checkpoint_damage), RUNS),
-    'export': Kind(250, runs.run_case('generator*', 'encoder', '*/saved_model.pb', '*/SHA256SUMS', '*/variables/*'), RUNS),
-    'record': Kind(350, runs.run_case('settings.json', 'completed.json', 'scalars.csv'), RUNS),
-    'report': Kind(120, runs.run_case('samples', 'samples/*', 'samples.gif', '*.png', 'metrics.json', 'events*', '.lock'), RUNS),
-    'hostile': Kind(430, runs.hostile_case, RUNS),
+    'checkpoint': Kind(160, runs.run_case('checkpoints', 'checkpoints/*', damages=runs.checkpoint_damage), RUNS),
+    'export': Kind(160, runs.run_case('generator*', 'encoder', '*/saved_model.pb', '*/SHA256SUMS', '*/variables/*'), RUNS),
+    'record': Kind(200, runs.run_case('settings.json', 'completed.json', 'scalars.csv'), RUNS),
+    'report': Kind(60, runs.run_case('samples', 'samples/*', 'samples.gif', '*.png', 'metrics.json', 'events*', '.lock'), RUNS),
+    'hostile': Kind(400, runs.hostile_case, RUNS),
     # what happens to programs: 3 to 10 seconds
-    'kill': Kind(200, runs.kill_case, MANY, runs.KILLS),
-    'signal': Kind(100, runs.signal_case, MANY, runs.KILLS),
-    'point': Kind(120, runs.point_case, MANY),
-    'disk': Kind(60, runs.disk_case, FOLDER),
-    'two': Kind(50, runs.two_case, FOLDER),
+    'kill': Kind(60, runs.kill_case, MANY, runs.KILLS),
+    'signal': Kind(40, runs.signal_case, MANY, runs.KILLS),
+    'point': Kind(50, runs.point_case, MANY),
+    'disk': Kind(30, runs.disk_case, FOLDER),
+    'two': Kind(20, runs.two_case, FOLDER),
     'flag': Kind(300, runs.flag_case, FOLDER),
-    'name': Kind(40, runs.name_case, FOLDER),
+    'name': Kind(30, runs.name_case, FOLDER),
     'stream': Kind(30, runs.stream_case, FOLDER)}
 
 

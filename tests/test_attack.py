@@ -152,7 +152,7 @@ def test_cases_are_counted_and_repeat():
     attacks = Counter()
     for kind, _ in cases:
         attacks[kind] += attack.KINDS[kind].per
-    assert sum(attacks.values()) == 10000 and attacks['kill'] == 200 and len(set(cases)) == len(cases)
+    assert sum(attacks.values()) == 10000 and attacks['kill'] == 60 and len(set(cases)) == len(cases)
     assert attack.cases(['kill'], 1000) == [('kill', number) for number in range(100)]
     draws = [random.Random(f'1 idx {number}').random() for number in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
