@@ -45,7 +45,7 @@ def load(name, split='train', size=28, channels=None):
     size is not 28, and labels uint8 [N] (uint16 of stacked_mnist and of folders), and prints one line that says where they
     were found. The classes of a folder are its first-level subfolders, see `class_names`; labels are None where it has none.
     A tenth of a folder (or HELD_OUT_BYTES), drawn once and for all, is its test set. Where the pictures take more than
-    IN_MEMORY, `images` is a `folders.OnDisk`.
+    IN_MEMORY, `images` is a `picturecache.OnDisk`.
     Raises UserError for an unknown set or split, a DATA_DIR that does not exist, channels that the set does not have, and
     data that cannot be had (for a folder, see `folders.load`) or would take more than MOST_RESIZED.
     """

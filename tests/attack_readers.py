@@ -11,7 +11,7 @@ import zipfile
 import zlib
 
 import metrics
-from plumbing import folders, mnist
+from plumbing import decoder, folders, mnist
 
 import numpy as np
 from judged import MAKERS, damage, damaged, made, require, well
@@ -138,7 +138,7 @@ def picture_case(draw, place):
 @functools.cache
 def expected_pictures(size, channels):
     """The whole pictures of the folder, decoded one by one: {bytes: how often}."""
-    found = (folders.decode(path, size, channels)[0] for path in sorted(made('pictures').rglob('*.png')))
+    found = (decoder.decode(path, size, channels)[0] for path in sorted(made('pictures').rglob('*.png')))
     return collections.Counter(picture.tobytes() for picture in found)
 
 

@@ -331,7 +331,7 @@ def start(place, folder, name):
 POINTS = ('os.replace', 'os.fsync', 'os.mkdir', 'os.unlink', 'os.rename', 'plumbing.graph.sampling',
           'plumbing.checkpoints.restore', 'plumbing.checkpoints.save', 'plumbing.savedmodel.export',
           'plumbing.recorder.Recorder.scalars', 'metrics.measure', 'plumbing.recorder.Recorder.picture',
-          'plumbing.runfolder.Completed._write', 'viz.film', 'viz.curves', 'metrics.report', 'plumbing.folders.decode',
+          'plumbing.runfolder.Completed._write', 'viz.film', 'viz.curves', 'metrics.report', 'plumbing.decoder.decode',
           'plumbing.files.remove', 'plumbing.files.sha256', 'plumbing.sampler.Sampler.weights')
 BOMB = '''
 import importlib, os, time

@@ -25,7 +25,7 @@ import forkserver
 from extremes import memory
 
 SECONDS = 120  # a guard: no case comes near it
-BYTES = 5 * 2**29  # of which the libraries take a fifth, and a picture of folders.MAX_PIXELS two thirds
+BYTES = 5 * 2**29  # of which the libraries take a fifth, and a picture of decoder.MAX_PIXELS two thirds
 MAKERS = {}  # name of an artefact: function that fills its folder
 
 

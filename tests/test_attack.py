@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 
-from plumbing import folders, mnist
+from plumbing import mnist, picturecache
 
 import attack
 import attack_runs
@@ -108,7 +108,7 @@ def test_a_reader_that_believes_what_it_reads_is_caught(monkeypatch):
 
 def test_a_cache_that_is_believed_is_caught(monkeypatch):
     judged.made('pictures')
-    monkeypatch.setattr(folders, '_verify', lambda *arguments: None)
+    monkeypatch.setattr(picturecache, '_verify', lambda *arguments: None)
     found = broken(attack.KINDS['cache'].case, 30)
     assert any('other pictures' in complaint for complaint in found), found
 

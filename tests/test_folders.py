@@ -19,7 +19,7 @@ import zlib
 import data
 import metrics
 from plumbing import cache as user_cache
-from plumbing import files, folders, interrupts, measures, savedmodel
+from plumbing import decoder, files, folders, interrupts, measures, picturecache, savedmodel
 
 import forkserver
 import numpy as np
@@ -72,7 +72,7 @@ def image_set(images):
 def test_every_format(name, options, tolerance, grey, tmp_path):
     expected = smooth(32, 32, 1 if grey else 3)
     Image.fromarray(expected[:, :, 0] if grey else expected).save(tmp_path / name, **options)
-    found, _ = folders.decode(tmp_path / name, 32, 3)
+    found, _ = decoder.decode(tmp_path / name, 32, 3)
     assert found.dtype == np.uint8 and found.shape == (32, 32, 3)
     assert np.abs(found.astype(int) - expected).max() <= tolerance
 
@@ -81,14 +81,14 @@ def test_the_content_counts_not_the_suffix(tmp_path):
     expected = smooth(8, 8)
     Image.fromarray(expected).save(tmp_path / 'a.bmp')
     (tmp_path / 'a.bmp').rename(tmp_path / 'a.png')
-    np.testing.assert_array_equal(folders.decode(tmp_path / 'a.png', 8, 3)[0], expected)
+    np.testing.assert_array_equal(decoder.decode(tmp_path / 'a.png', 8, 3)[0], expected)
 
 
 def test_an_animation_gives_its_first_picture(tmp_path):
     frames = [Image.new('RGB', [8, 8], colour) for colour in ('red', 'green', 'blue')]
     for name in 'a.gif', 'a.png', 'a.webp':
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **({'lossless': True} if 'webp' in name else {}))
-        assert (folders.decode(tmp_path / name, 8, 3)[0] == [255, 0, 0]).all()
+        assert (decoder.decode(tmp_path / name, 8, 3)[0] == [255, 0, 0]).all()
 
 
 def test_transparency_is_composited(tmp_path):
@@ -97,21 +97,21 @@ def test_transparency_is_composited(tmp_path):
     rgba[0, :, 3], rgba[1, :, 3] = 0, 255
     a = rgba[..., 3:] / 255
     Image.fromarray(rgba).save(tmp_path / 'rgba.png')
-    expected = a * rgba[..., :3] + (1 - a) * folders.BACKGROUND
-    assert np.abs(folders.decode(tmp_path / 'rgba.png', 16, 3)[0] - expected).max() <= 1
+    expected = a * rgba[..., :3] + (1 - a) * decoder.BACKGROUND
+    assert np.abs(decoder.decode(tmp_path / 'rgba.png', 16, 3)[0] - expected).max() <= 1
     Image.fromarray(rgba[..., [0, 3]], 'LA').save(tmp_path / 'la.png')
-    expected = a * rgba[..., :1] + (1 - a) * folders.BACKGROUND
-    assert np.abs(folders.decode(tmp_path / 'la.png', 16, 3)[0] - expected).max() <= 1
+    expected = a * rgba[..., :1] + (1 - a) * decoder.BACKGROUND
+    assert np.abs(decoder.decode(tmp_path / 'la.png', 16, 3)[0] - expected).max() <= 1
     indices, colours = RANDOM.integers(0, 4, [16, 16], np.uint8), RANDOM.integers(0, 256, [4, 3], np.uint8)
     palette = Image.fromarray(indices, 'P')
     palette.putpalette(colours.tobytes())
     palette.save(tmp_path / 'bytes.png', transparency=bytes([0, 100, 255, 255]))
     a = np.array([0, 100, 255, 255])[indices][..., None] / 255
-    expected = a * colours[indices] + (1 - a) * folders.BACKGROUND
-    assert np.abs(folders.decode(tmp_path / 'bytes.png', 16, 3)[0] - expected).max() <= 1
+    expected = a * colours[indices] + (1 - a) * decoder.BACKGROUND
+    assert np.abs(decoder.decode(tmp_path / 'bytes.png', 16, 3)[0] - expected).max() <= 1
     palette.save(tmp_path / 'index.gif', transparency=2)
-    expected = np.where(indices[..., None] == 2, folders.BACKGROUND, colours[indices])
-    np.testing.assert_array_equal(folders.decode(tmp_path / 'index.gif', 16, 3)[0], expected)
+    expected = np.where(indices[..., None] == 2, decoder.BACKGROUND, colours[indices])
+    np.testing.assert_array_equal(decoder.decode(tmp_path / 'index.gif', 16, 3)[0], expected)
 
 
 def test_16_bits_of_grey_are_rounded_to_8(tmp_path):
@@ -119,25 +119,25 @@ def test_16_bits_of_grey_are_rounded_to_8(tmp_path):
     Image.fromarray(deep).save(tmp_path / 'a.png')
     expected = np.rint(deep / 257)
     for channels in 1, 3:
-        found, _ = folders.decode(tmp_path / 'a.png', 16, channels)
+        found, _ = decoder.decode(tmp_path / 'a.png', 16, channels)
         np.testing.assert_array_equal(found, expected[..., None].repeat(channels, 2))
 
 
 def test_cmyk_and_one_bit(tmp_path):
     Image.new('CMYK', [8, 8], (0, 255, 255, 0)).save(tmp_path / 'red.jpg', quality=100)
-    assert np.abs(folders.decode(tmp_path / 'red.jpg', 8, 3)[0] - np.array([255, 0, 0.])).max() <= 4
+    assert np.abs(decoder.decode(tmp_path / 'red.jpg', 8, 3)[0] - np.array([255, 0, 0.])).max() <= 4
     bits = RANDOM.integers(0, 2, [8, 8]).astype(bool)
     Image.fromarray(bits).save(tmp_path / 'bits.png')
-    np.testing.assert_array_equal(folders.decode(tmp_path / 'bits.png', 8, 1)[0][..., 0], bits * 255)
+    np.testing.assert_array_equal(decoder.decode(tmp_path / 'bits.png', 8, 1)[0][..., 0], bits * 255)
 
 
 def test_one_channel_is_the_luma_and_says_whether_there_was_colour(tmp_path):
     colour = smooth(16, 16)
     Image.fromarray(colour).save(tmp_path / 'colour.png')
     Image.fromarray(colour[..., :1].repeat(3, 2)).save(tmp_path / 'grey.png')
-    found, was = folders.decode(tmp_path / 'colour.png', 16, 1)
+    found, was = decoder.decode(tmp_path / 'colour.png', 16, 1)
     assert was and np.abs(found[..., 0] - colour @ [0.299, 0.587, 0.114]).max() <= 1
-    found, was = folders.decode(tmp_path / 'grey.png', 16, 1)
+    found, was = decoder.decode(tmp_path / 'grey.png', 16, 1)
     assert not was and (found == colour[..., :1]).all()
 
 
@@ -150,7 +150,7 @@ def test_exif_says_which_way_is_up(orientation, tmp_path):
     operation = [None, None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
                  Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90]
     expected = np.asarray(picture.transpose(operation[orientation]) if orientation > 1 else picture)
-    assert np.abs(folders.decode(tmp_path / 'a.jpg', 32, 3)[0].astype(int) - expected).max() <= 4
+    assert np.abs(decoder.decode(tmp_path / 'a.jpg', 32, 3)[0].astype(int) - expected).max() <= 4
 
 
 def test_the_middle_square_is_resized(tmp_path):
@@ -162,7 +162,7 @@ def test_the_middle_square_is_resized(tmp_path):
             left, top = (width - side) // 2, (height - side) // 2
             square = picture.crop([left, top, left + side, top + side])
             expected = np.asarray(square.resize([size, size], Image.Resampling.LANCZOS))
-            np.testing.assert_array_equal(folders.decode(tmp_path / 'a.png', size, 3)[0], expected)
+            np.testing.assert_array_equal(decoder.decode(tmp_path / 'a.png', size, 3)[0], expected)
 
 
 def test_much_larger_pictures_are_averaged(tmp_path):
@@ -170,12 +170,12 @@ def test_much_larger_pictures_are_averaged(tmp_path):
     noise = RANDOM.integers(0, 256, [640, 640], np.uint8)
     for name in 'a.png', 'a.jpg':
         Image.fromarray(noise).save(tmp_path / name)
-        found, _ = folders.decode(tmp_path / name, 32, 1)
+        found, _ = decoder.decode(tmp_path / name, 32, 1)
         assert 0.7 < found.std() / (noise.std() / 20) < 1.5
         slopes = smooth(640, 640)
         Image.fromarray(slopes).save(tmp_path / name)
         expected = slopes.reshape(32, 20, 32, 20, 3).mean((1, 3))
-        assert np.abs(folders.decode(tmp_path / name, 32, 3)[0] - expected).max() <= 6
+        assert np.abs(decoder.decode(tmp_path / name, 32, 3)[0] - expected).max() <= 6
 
 
 def test_a_folder_is_read_whole_in_an_order_of_its_own(tmp_path):
@@ -219,8 +219,8 @@ def test_grey_pictures_of_a_colour_folder_are_said(tmp_path, capsys):
 
 
 def test_the_second_time_is_from_the_cache_until_a_file_changes(tmp_path, cache, monkeypatch):
-    folder, decoded, decode = folder_of(tmp_path / 'set', 12), [], folders.decode
-    monkeypatch.setattr(folders, 'decode', lambda path, *rest: decoded.append(path) or decode(path, *rest))
+    folder, decoded, decode = folder_of(tmp_path / 'set', 12), [], decoder.decode
+    monkeypatch.setattr(decoder, 'decode', lambda path, *rest: decoded.append(path) or decode(path, *rest))
     first = again(str(folder), 8, 3)
     assert len(decoded) == 12 and 'decoded now' in first.told
     second = again(str(folder), 8, 3)
@@ -261,7 +261,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch, caps
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
     assert len(again(str(folder), 8, 3).images) == 12
     assert 'cannot be kept' in capsys.readouterr().err
-    monkeypatch.setattr(folders.shutil, 'disk_usage', lambda path: types.SimpleNamespace(free=10))
+    monkeypatch.setattr(picturecache.shutil, 'disk_usage', lambda path: types.SimpleNamespace(free=10))
     with pytest.raises(files.UserError, match='no space'):
         again(str(folder), 8, 3)
 
@@ -327,9 +327,9 @@ def test_no_bit_of_the_pictures_can_change_unnoticed(tmp_path, cache):
     for position in RANDOM.integers(0, len(whole), 60):
         flip(array, int(position))
         shape = (12, 8, 8, 3)
-        assert folders._kept(cache, array.stem, shape, ())[0] is None
+        assert picturecache.kept(cache, array.stem, shape, ())[0] is None
         array.write_bytes(whole)
-    assert folders._kept(cache, array.stem, shape, ())[0][1]['fingerprint'] == first.fingerprint
+    assert picturecache.kept(cache, array.stem, shape, ())[0][1]['fingerprint'] == first.fingerprint
 
 
 def test_the_cache_of_another_folder_is_not_taken(tmp_path, cache, capsys):
@@ -346,7 +346,7 @@ def test_the_cache_of_another_folder_is_not_taken(tmp_path, cache, capsys):
 @pytest.mark.parametrize('block', [1, 500, 2**22])
 def test_the_fingerprint_is_a_sha256_of_pixels_and_classes(block, tmp_path, monkeypatch):
     """As hashlib computes it; runs recorded it, so that it must stay what it is."""
-    monkeypatch.setattr(folders, 'BLOCK', block)
+    monkeypatch.setattr(picturecache, 'BLOCK', block)
     folder_of(tmp_path / 'plain', 12), folder_of(tmp_path / 'zoo/cat', 5), folder_of(tmp_path / 'zoo/ant', 6, seed=1)
     for name in 'plain', 'zoo':
         for _ in 'decoded', 'from the cache':
@@ -392,7 +392,7 @@ def test_a_temporary_cache_leaves_nothing(tmp_path, monkeypatch):
 
 def failing(monkeypatch, error, names, times):
     """Decoding raises an error so many times for each of the names; the list of what was decoded, in order."""
-    decode, left, calls = folders.decode, dict.fromkeys(names, times), []
+    decode, left, calls = decoder.decode, dict.fromkeys(names, times), []
 
     def attempt(path, *rest):
         name = os.path.basename(path)
@@ -402,7 +402,7 @@ def failing(monkeypatch, error, names, times):
             raise error
         return decode(path, *rest)
 
-    monkeypatch.setattr(folders, 'decode', attempt)
+    monkeypatch.setattr(decoder, 'decode', attempt)
     return calls
 
 
@@ -454,7 +454,7 @@ def test_damaged_bytes_are_still_broken_files(tmp_path, monkeypatch):
 def test_as_many_are_decoded_at_once_as_memory_allows(at_once, tmp_path, monkeypatch):
     """Of six threads; the pictures of different sizes count by their pixels. What comes out is the same."""
     folder = folder_of(tmp_path / 'set', 40, size=40)
-    expected, fitted, running, most = again(str(folder), 8, 3), folders._fitted, [], []
+    expected, fitted, running, most = again(str(folder), 8, 3), decoder._fitted, [], []
 
     def counted(image, *rest):
         me = object()           # pictures would be compared by their pixels
@@ -464,14 +464,14 @@ def test_as_many_are_decoded_at_once_as_memory_allows(at_once, tmp_path, monkeyp
         running.remove(me)
         return fitted(image, *rest)
 
-    monkeypatch.setattr(folders, 'THREADS', 6)
-    monkeypatch.setattr(folders, '_fitted', counted)
-    one = folders.PIXEL_BYTES * 1600 + max(path.stat().st_size for path in folder.iterdir())
-    monkeypatch.setattr(folders, 'free_memory', lambda: (at_once + 0.1) * one / folders.MEMORY_SHARE)
+    monkeypatch.setattr(decoder, 'THREADS', 6)
+    monkeypatch.setattr(decoder, '_fitted', counted)
+    one = decoder.PIXEL_BYTES * 1600 + max(path.stat().st_size for path in folder.iterdir())
+    monkeypatch.setattr(decoder, 'free_memory', lambda: (at_once + 0.1) * one / decoder.MEMORY_SHARE)
     folder.rename(tmp_path / 'moved')
     found = again(str(tmp_path / 'moved'), 8, 3)
     assert max(most) <= at_once and found.fingerprint == expected.fingerprint
-    monkeypatch.setattr(folders, 'free_memory', lambda: 0)              # none is enough for one: each is decoded alone
+    monkeypatch.setattr(decoder, 'free_memory', lambda: 0)              # none is enough for one: each is decoded alone
     os.utime(tmp_path / 'moved/003.png', (1, 1))
     most.clear()
     assert again(str(tmp_path / 'moved'), 8, 3).fingerprint == expected.fingerprint and max(most) == 1
@@ -483,7 +483,8 @@ def test_large_pictures_take_the_memory_of_one(tmp_path):
     for i in range(6):
         (tmp_path / 'set').mkdir(exist_ok=True)
         Image.new('RGBA', [3000, 3000], (i, 2, 3, 100)).save(tmp_path / f'set/{i}.png')
-    program = ('import resource, sys; from plumbing import folders; folders.THREADS, folders.free_memory = 6, lambda: 0\n'
+    program = ('import resource, sys; from plumbing import decoder, folders\n'
+               'decoder.THREADS, decoder.free_memory = 6, lambda: 0\n'
                'def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
                'before = most(); folders.load(sys.argv[1], 8, 3); print(most() - before)')
     done = subprocess.run([sys.executable, '-c', program, str(tmp_path / 'set')], capture_output=True, text=True, check=True,
@@ -509,7 +510,7 @@ def test_absurd_files_are_refused_before_they_are_read(tmp_path):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_decoding(number, tmp_path, monkeypatch, cache):
     """Files that wait for a thread or for memory are left alone, and nothing is kept."""
-    folder, decode, started, stopped = folder_of(tmp_path / 'set', 200), folders.decode, [], threading.Event()
+    folder, decode, started, stopped = folder_of(tmp_path / 'set', 200), decoder.decode, [], threading.Event()
 
     def attempt(path, size, channels, memory):
         started.append(path)
@@ -519,14 +520,14 @@ def test_a_signal_stops_the_decoding(number, tmp_path, monkeypatch, cache):
             stopped.wait(0.05)
         return decode(path, size, channels, memory)
 
-    monkeypatch.setattr(folders, 'decode', attempt)
+    monkeypatch.setattr(decoder, 'decode', attempt)
     with interrupts.raised(), pytest.raises(interrupts.Interrupted):
         again(str(folder), 8, 3)
     assert 20 <= len(started) < 100 and [path.suffix for path in cache.iterdir()] == ['.lock']
 
 
 def test_who_waits_for_memory_is_let_go():
-    memory, ended = folders.Memory(10), []
+    memory, ended = decoder.Memory(10), []
 
     def wait():
         try:
@@ -676,7 +677,7 @@ def test_batches_read_from_disk_are_those_from_memory(tmp_path, monkeypatch):
     expected = batches(in_memory, 20)
     monkeypatch.setattr(data, 'IN_MEMORY', 1000)
     on_disk, _ = data.load(str(folder), size=8, channels=3)
-    assert isinstance(in_memory, np.ndarray) and isinstance(on_disk, folders.OnDisk)
+    assert isinstance(in_memory, np.ndarray) and isinstance(on_disk, picturecache.OnDisk)
     np.testing.assert_array_equal(batches(on_disk, 20), expected)
     np.testing.assert_array_equal(batches(in_memory, 20), expected)  # too large for the graph, but in memory
 
@@ -684,7 +685,7 @@ def test_batches_read_from_disk_are_those_from_memory(tmp_path, monkeypatch):
 def test_pictures_on_disk_are_cut_and_read_like_an_array(tmp_path):
     a = RANDOM.integers(0, 256, [9, 4, 4, 3], np.uint8)
     np.save(tmp_path / 'a.npy', a)
-    on_disk = folders.OnDisk(tmp_path / 'a.npy')
+    on_disk = picturecache.OnDisk(tmp_path / 'a.npy')
     assert on_disk.shape == a.shape and len(on_disk) == 9 and on_disk.ndim == 4 and on_disk.nbytes == a.nbytes
     for index in 3, -1, [1, 5, 1], np.array([[0, 8], [2, 2]]), a[:, 0, 0, 0] > 100:
         np.testing.assert_array_equal(on_disk[index], a[index])
@@ -738,7 +739,7 @@ def test_labels_come_from_the_cache_as_they_came_from_the_files(zoo):
 def test_labels_stay_with_pictures_that_are_read_from_disk(zoo, monkeypatch):
     monkeypatch.setattr(data, 'IN_MEMORY', 1000)
     images, labels = data.load(str(zoo), size=8, channels=3)
-    assert isinstance(images, folders.OnDisk)
+    assert isinstance(images, picturecache.OnDisk)
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = data.batches((images, labels), 7)
         session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
@@ -892,7 +893,7 @@ def test_nearest_reads_from_disk_in_blocks(tmp_path, monkeypatch):
     images = RANDOM.integers(0, 256, [9, 4, 4, 3], np.uint8)
     np.save(tmp_path / 'a.npy', train)
     monkeypatch.setattr(measures, 'SEARCH_BYTES', 48 * 40)
-    distances, where = measures.nearest(images, folders.OnDisk(tmp_path / 'a.npy'))
+    distances, where = measures.nearest(images, picturecache.OnDisk(tmp_path / 'a.npy'))
     gaps = np.sqrt(np.square((images[:, None] - train[:40].astype(float)) / 255).sum((2, 3, 4)))
     np.testing.assert_allclose(distances, np.sort(gaps, 1)[:, :2])
     np.testing.assert_array_equal(where, gaps.argmin(1))
