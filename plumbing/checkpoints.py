@@ -54,9 +54,8 @@ def restore(folder, session, saver):
     Raises files.UserError if none can be read, or if the variables are not those of the graph.
     """
     found, complaint = steps(folder), ''
-    if found:
-        for litter in [*folder.glob('.new-*'), *folder.glob('*tempstate*')]:  # of a write that was killed
-            files.remove(litter)
+    for litter in [*folder.glob('.new-*'), *folder.glob('*tempstate*')]:  # of a write that was killed, perhaps the first one
+        files.remove(litter)
     for step in reversed(found):
         try:
             with files.inside(folder):
