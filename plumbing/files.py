@@ -43,9 +43,7 @@ def replacing(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.new-{os.getpid()}-{path.name}')
-    for other in path.parent.glob(f'.new-*-{glob.escape(path.name)}'):
-        if not _runs(other.name.split('-')[1]):
-            remove(other)
+    _sweep(path.parent, glob.escape(path.name))
     try:
         remove(temporary)
         yield temporary
@@ -82,8 +80,13 @@ def clean(folder):
             remove(aside)
         else:
             os.replace(aside, path)
-    for temporary in folder.glob('.new-*'):
-        remove(temporary)
+    _sweep(folder, '*')
+
+
+def _sweep(folder, pattern):
+    for temporary in folder.glob(f'.new-*-{pattern}'):
+        if not _runs(temporary.name.split('-')[1]):
+            remove(temporary)
 
 
 def _runs(process):
@@ -92,7 +95,7 @@ def _runs(process):
         return True
     try:
         os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError):
+    except (ProcessLookupError, ValueError, OverflowError):
         return False
     except OSError:  # it is somebody else's
         pass
