@@ -99,9 +99,9 @@ class _Server:
 
 def _serve(address):
     import run as training  # everything a script imports, before the first fork
-    import matplotlib.backends.backend_agg  # noqa: F401
-    import matplotlib.figure  # noqa: F401
     import testbed  # noqa: F401
+
+    import matplotlib.backends.backend_agg  # noqa: F401  what it imports at its end
 
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)
