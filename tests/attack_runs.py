@@ -294,10 +294,10 @@ APPEARS = ('settings.json', 'events.*', 'samples/*', 'checkpoints/.new-*', 'chec
 
 
 def kill_case(draw, place, numbers=(signal.SIGKILL,)):
-    """KILLS signals, at moments spread over a run's life, into runs that are resumed, ended and compared."""
+    """KILLS signals that hit, at moments spread over a run's life, into runs that are resumed, ended and compared."""
     name = draw.choice(['gan_fc', 'gan_fc', *OTHERS])
-    life, folder = float((made(name) / 'seconds').read_text()), place.path / 'run'
-    for _ in range(KILLS):
+    life, folder, hits = float((made(name) / 'seconds').read_text()), place.path / 'run', 0
+    while hits < KILLS:
         process, number, moment = start(place, folder, name), draw.choice(numbers), draw.uniform(0, 1.1 * life)
         began, there = time.monotonic(), set(folder.rglob('*'))
         if draw.random() < 0.5:
@@ -307,6 +307,7 @@ def kill_case(draw, place, numbers=(signal.SIGKILL,)):
             began = time.monotonic()
         while process.poll() is None and time.monotonic() < began + moment:
             time.sleep(0.002)
+        hits += process.poll() is None
         process.send_signal(number)
         if number == signal.SIGINT and draw.random() < 0.5:
             time.sleep(draw.choice([0, 0.01, 0.2]))

@@ -6,6 +6,7 @@ file, or sample.py, metrics.py or retrieval.py, as `python SCRIPT ARGUMENTS` wou
 """
 import atexit
 import contextlib
+import faulthandler
 import importlib.util
 import json
 import os
@@ -134,6 +135,7 @@ def _be(request, training):
         for number, name in enumerate(['in', 'out', 'err']):
             path = '/dev/null' if name == 'in' else f'{request["folder"]}/{name}'
             os.dup2(os.open(path, os.O_RDONLY if name == 'in' else os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        faulthandler.register(signal.SIGUSR1, file=2)        # where it is, of one that seems to hang
         os.chdir(request['cwd'])
         for name, value in request['environment'].items():
             os.environ.pop(name, None)

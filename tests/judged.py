@@ -137,7 +137,9 @@ def finished(process):
     deadline, peak = time.monotonic() + SECONDS, 0
     while process.poll() is None and time.monotonic() < deadline and (peak := max(peak, memory(process.pid))) < BYTES:
         time.sleep(0.01)
-    hung = process.poll() is None and peak < BYTES
+    if hung := process.poll() is None and peak < BYTES:
+        process.send_signal(signal.SIGUSR1)  # it tells where it is
+        time.sleep(1)
     if process.poll() is None:
         process.kill()
     out, error = process.communicate()
