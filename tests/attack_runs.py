@@ -223,8 +223,13 @@ def hostile_case(draw, place):
             meta.signature_def['__saved_model_init_op'].outputs['__saved_model_init_op'].name = 'evil/evil'
     elif how == 'bomb':
         with tf.Graph().as_default() as graph, tf.name_scope('evil'):
-            BOMBS[evil := draw.choice(sorted(BOMBS))](draw.choice([1, 100]))
-            meta.graph_def.node.extend(graph.as_graph_def().node)
+            old = tf.placeholder(tf.float32, name='old')
+            large = BOMBS[evil := draw.choice(sorted(BOMBS))](draw.choice([1, 100]), old)
+            tf.add(old, tf.reduce_mean(large), name='evil')
+            added = [node for node in graph.as_graph_def().node if node.name != 'evil/old']
+        for node in added:
+            node.input[:] = [last.input[0] if name == 'evil/old' else name for name in node.input]
+        meta.graph_def.node.extend(added)
         last.input[0] = 'evil/evil'
     elif how in ('attribute', 'constant'):
         nodes = [node for node in meta.graph_def.node if node.attr and (how == 'attribute' or node.op == 'Const')]
@@ -237,6 +242,8 @@ def hostile_case(draw, place):
         signature = meta.signature_def['serving_default']
         end = draw.choice([*signature.inputs.values(), output])
         end.name = draw.choice([*nodes, 'nothing', '', ':', '^z', 'é']) + draw.choice([':0', ':0', '', ':1', ':x'])
+    for node in meta.graph_def.node if draw.random() < 0.5 else ():
+        node.attr.pop('_output_shapes', None)  # of which what was changed may not be
     path.write_bytes(damaged(draw, path.read_bytes()) if how == 'bytes' else model.SerializeToString())
     if how == 'variables':
         damage(draw, draw.choice(sorted((export / 'variables').iterdir())))
@@ -280,11 +287,13 @@ def _call_of_a_function(target):
 
 
 BOMBS = {  # of allowed operations: 4 GB, and much more than any machine has
-    'Tile': lambda size: tf.tile(tf.ones([1000]), [10**6 * size], 'evil'),
-    'OneHot': lambda size: tf.one_hot([0] * 1000, 10**6 * size, name='evil'),
-    'MatMul': lambda size: tf.matmul(tf.tile([[1.0]], [2**15, 1]), tf.tile([[1.0]], [1, 2**15 * size]), name='evil'),
-    'Resize': lambda size: tf.image.resize_nearest_neighbor(tf.ones([1, 1, 1, 1]), [2**15, 2**15 * size], name='evil'),
-    'AddV2': lambda size: tf.raw_ops.AddV2(x=tf.tile([[1.0]], [2**15, 1]), y=tf.tile([[1.0]], [1, 2**15 * size]), name='evil')}
+    'Tile': lambda size, old: tf.tile(tf.constant([1.0] * 1000), [10**6 * size]),
+    'OneHot': lambda size, old: tf.one_hot([0] * 1000, 10**6 * size),
+    'MatMul': lambda size, old: tf.matmul(tf.tile([[1.0]], [2**15, 1]), tf.tile([[1.0]], [1, 2**15 * size])),
+    'Resize': lambda size, old: tf.raw_ops.ResizeNearestNeighbor(images=[[[[1.0]]]], size=[2**15, 2**15 * size]),
+    'AddV2': lambda size, old: tf.raw_ops.AddV2(x=tf.tile([[1.0]], [2**15, 1]), y=tf.tile([[1.0]], [1, 2**15 * size])),
+    'unseen': lambda size, old: tf.tile([1.0], tf.cast(
+        tf.reduce_sum(tf.reshape(old, [-1]), [0], keepdims=True) * 0.0 + 1e9 * min(size, 2), tf.int32))}
 
 
 # Killed and signalled
