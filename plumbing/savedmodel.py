@@ -3,6 +3,7 @@
 A SavedModel is a program, and a run folder may come from anywhere. So what is read is the path from the inputs to the output
 alone, it may consist of OPERATIONS only, and nothing else of the file is run.
 """
+import math
 import pathlib
 
 from plumbing import files, graph, networks, pixels, runfolder
@@ -12,6 +13,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 BATCH = 64  # inputs in a session call, always: an output does not depend on how many there are
+LARGEST = 2**32  # bytes of a tensor: of somebody else's network, each could be as large as the machine's memory
 SUMS = 'SHA256SUMS'  # beside the SavedModel; `sha256sum -c SHA256SUMS` checks it too
 OPERATIONS = {  # that our networks consist of: they compute, and read or write nothing but their own variables
     'AddV2', 'AvgPool', 'BiasAdd', 'Cast', 'ConcatV2', 'Const', 'Conv2D', 'Conv2DBackpropInput', 'DepthToSpace', 'Elu', 'Exp',
@@ -88,12 +90,20 @@ class Loaded:
                     self.output == 'images') != (self._output.shape.rank == 4 and self._output.shape[3] in (1, 3)):
                 raise ValueError(f'it makes {self._output.dtype.name} {self._output.shape}')
             graph.check_memory()
+            self._check_sizes()
             values = tf.train.load_checkpoint('variables') if handles else None
             for node in handles:
                 handle = self._session.graph.get_tensor_by_name(f'network/{node.name}:0')
                 value = tf.placeholder(tf.DType(node.attr['dtype'].type), tf.TensorShape(node.attr['shape'].shape))
                 assign = tf.raw_ops.AssignVariableOp(resource=handle, value=value)
                 self._session.run(assign, {value: values.get_tensor(node.attr['shared_name'].s.decode() or node.name)})
+
+    def _check_sizes(self):
+        """Raises ValueError for a tensor that is computed with and may take more than LARGEST."""
+        for operation in self._session.graph.get_operations():
+            for tensor in [tensor for tensor in operation.outputs if tensor.consumers() and operation.type != 'Placeholder']:
+                if not tensor.shape.is_fully_defined() or tensor.dtype.size * math.prod(tensor.shape) > LARGEST:
+                    raise ValueError(f'{operation.name} of the shape {tensor.shape} may take more than {LARGEST:,} bytes')
 
     def __call__(self, **arrays):
         count = len(next(iter(arrays.values())))
