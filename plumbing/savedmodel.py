@@ -13,7 +13,8 @@ import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 BATCH = 64  # inputs in a session call, always: an output does not depend on how many there are
-LARGEST = 2**32  # bytes of a tensor: of somebody else's network, each could be as large as the machine's memory
+LARGEST = 2**30  # bytes of a tensor, or CHANNELS times the output: somebody else's network could ask for any memory
+CHANNELS = 256
 SUMS = 'SHA256SUMS'  # beside the SavedModel; `sha256sum -c SHA256SUMS` checks it too
 OPERATIONS = {  # that our networks consist of: they compute, and read or write nothing but their own variables
     'AddV2', 'AvgPool', 'BiasAdd', 'Cast', 'ConcatV2', 'Const', 'Conv2D', 'Conv2DBackpropInput', 'DepthToSpace', 'Elu', 'Exp',
@@ -86,9 +87,10 @@ class Loaded:
             self._output, = tf.import_graph_def(
                 network, {given[name]: placeholder for name, placeholder in self._placeholders.items()}, [made], name='network',
                 producer_op_list=model.meta_info_def.stripped_op_list)
-            if self._output.dtype != tf.float32 or self._output.shape[0] != BATCH or (
-                    self.output == 'images') != (self._output.shape.rank == 4 and self._output.shape[3] in (1, 3)):
-                raise ValueError(f'it makes {self._output.dtype.name} {self._output.shape}')
+            shape = self._output.shape
+            if self._output.dtype != tf.float32 or not shape.is_fully_defined() or shape[0] != BATCH or (
+                    self.output == 'images') != (shape.rank == 4 and shape[3] in (1, 3)):
+                raise ValueError(f'it makes {self._output.dtype.name} {shape}')
             graph.check_memory()
             self._check_sizes()
             values = tf.train.load_checkpoint('variables') if handles else None
@@ -99,11 +101,12 @@ class Loaded:
                 self._session.run(assign, {value: values.get_tensor(node.attr['shared_name'].s.decode() or node.name)})
 
     def _check_sizes(self):
-        """Raises ValueError for a tensor that is computed with and may take more than LARGEST."""
+        """Raises ValueError for a tensor that is computed with and may be too large."""
+        most = max(LARGEST, CHANNELS * 4 * math.prod(self._output.shape))
         for operation in self._session.graph.get_operations():
             for tensor in [tensor for tensor in operation.outputs if tensor.consumers() and operation.type != 'Placeholder']:
-                if not tensor.shape.is_fully_defined() or tensor.dtype.size * math.prod(tensor.shape) > LARGEST:
-                    raise ValueError(f'{operation.name} of the shape {tensor.shape} may take more than {LARGEST:,} bytes')
+                if not tensor.shape.is_fully_defined() or tensor.dtype.size * math.prod(tensor.shape) > most:
+                    raise ValueError(f'{operation.name} of the shape {tensor.shape} may take more than {most:,} bytes')
 
     def __call__(self, **arrays):
         count = len(next(iter(arrays.values())))

@@ -28,6 +28,7 @@ def attacked(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_readers_hold():
     out = attacked('--cases', '220', '--seed', '11', '--only', *READERS)
     assert [line.split()[0] for line in out.splitlines()] == ['kind', *READERS, 'all']
