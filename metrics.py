@@ -156,8 +156,7 @@ def report(folder, dataset, shape):
         if count < MIN_COUNT:
             return f'not measured: it takes {MIN_COUNT} held-out pictures, and there are {count}'
         result = measure(read_images(folder, count, seed=1), dataset, count, folder / 'nearest.png')
-    with files.replacing(folder / 'metrics.json') as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + '\n')
+    files.write_json(folder / 'metrics.json', result)
     model, real = result['model'], result['real']
     numbers = ', '.join(f'{name.replace("_", " ")} {model[name]:.3f} ({real[name]:.3f})'
                         for name in ('frechet_distance', 'precision', 'recall', 'coverage', 'modes', 'mode_kl') if name in model)

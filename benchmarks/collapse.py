@@ -197,8 +197,7 @@ def main():
         for number, done in enumerate(concurrent.futures.as_completed(started), 1):
             cell = started[done]
             kept['/'.join(map(str, cell))] = found = done.result()
-            with files.replacing(store) as temporary:
-                temporary.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + '\n')
+            files.write_json(store, dict(sorted(kept.items())))
             told = ', '.join(f'{name} {value:.3g}' for name, value in found.items() if isinstance(value, float))
             print(f'{number} of {len(wanted)}: {" / ".join(map(str, cell))}: {told or found.get("failed")}', flush=True)
             write()

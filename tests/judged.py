@@ -118,10 +118,7 @@ class Place:
         except BaseException:
             traceback.print_exc()
         finally:
-            atexit._run_exitfuncs()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+            forkserver.leave(status)
 
     def start(self, script, *arguments, **options):
         return forkserver.start(script, *arguments, **{'cwd': self.cwd, 'environment': self.environment, **options})
