@@ -3,6 +3,7 @@
     python metrics.py runs/dcgan-mnist
     python metrics.py samples.npz --dataset fashion --count 5000 --json
 
+Samples that were asked to show a class are also measured class by class (plumbing/judge.py).
 A number means something only beside the same number for real pictures, at the same count and with the same features:
 the row `real` is the test set measured against the training set exactly as the model is. The features come from our own
 classifiers (plumbing/features.py, weights in `weights/`), so the numbers are not those of an Inception network.
@@ -10,16 +11,13 @@ classifiers (plumbing/features.py, weights in `weights/`), so the numbers are no
 import contextlib
 import functools
 import io
-import itertools
 import json
-import math
 import sys
-import warnings
-import zipfile
+import typing
 
 import data
 import viz
-from plumbing import features, files, flags, measures, runfolder, savedmodel
+from plumbing import archives, features, files, flags, judge, measures, networks, runfolder, savedmodel
 
 import numpy as np
 
@@ -27,16 +25,16 @@ PAIRS = 64               # pairs of sample and nearest training picture in neare
 COUNT = {'stacked_mnist': 26000}  # samples to measure, as in published tables; 10,000 of the other sets
 PAIRWISE_COUNT = 10000   # samples of which all pairs are compared, at most: for all but the Frechet distance and the classes
 MIN_COUNT = 65           # pictures that a covariance of 64 features takes
-LARGEST = 2**32          # bytes of the pictures in an .npz
-SIDE = 4096              # pixels of them, at most
+JUDGED = 10000           # training pictures that the judge of a folder's classes learns from, at most
 
 AIM = {                  # what to hope for
     'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
     'precision': 'high', 'recall': 'high', 'density': 'near 1', 'coverage': 'high',
-    'nearest_ratio': 'near 1', 'copied': 'low', 'modes': 'high', 'mode_kl': 'low'}
+    'nearest_ratio': 'near 1', 'copied': 'low', 'modes': 'high', 'mode_kl': 'low', 'gan_test': 'high',
+    'gan_test_worst': 'high', 'gan_train': 'high', 'class_frechet': 'low', 'class_frechet_worst': 'low'}
 
 
-def measure(images, dataset, count=10000, pairs=None):
+def measure(images, dataset, count=10000, labels=None, folder=None):
     """Measures `count` of the images, uint8 [N, H, W, C], against the training set, and the test set in the same way.
 
     The reference of both rows is `count` training pictures; the model's row takes `count` of the images, the real row
@@ -48,12 +46,16 @@ def measure(images, dataset, count=10000, pairs=None):
     that both rows go the same way.
     Of stacked_mnist `modes` is the number of its 1,000 classes that are among the samples, `mode_kl` the KL of their shares
     from those of the training set; copies are not looked for, because three copied digits are a new picture.
+    labels [N]: the class that each image was asked to show. With them come the numbers of `judge.row`; what the images are
+    taken for is said by the set's classifier or, of a folder, by one that is trained on at most JUDGED training pictures.
 
-    Returns a dict ready for JSON: dataset, evaluator (its name and version), count, features (their number),
-    paired, neighbours, model and real {name: number, class_shares: list}, ratio {name: model / real, None where real <= 0}.
-    `pairs`, if given, is where to write a picture: samples, each with its nearest training picture to the right, those
-    that look most like copies first.
-    Raises UserError for images of the wrong size, or a count that is too small or more than there are.
+    Returns a dict ready for JSON: dataset, evaluator (its name and version), count, features (their number), paired,
+    neighbours, classes (their names, or None), model and real {name: number, class_shares: list, by_class, confusions},
+    ratio {name: model / real, None where real <= 0}.
+    `folder`, if given, is where to write pictures: nearest.png, of samples, each with its nearest training picture to the
+    right, those that look most like copies first; and with labels confusions.png, of what they were taken for.
+    Raises UserError for images of the wrong size, labels that the set does not have, or a count that is too small or more
+    than there are.
     """
     dataset, shape = data.full_name(dataset), images.shape[1:]
     if len(images) < count:
@@ -64,34 +66,82 @@ def measure(images, dataset, count=10000, pairs=None):
         raise files.UserError(f'a count of {count} is too small for a covariance of {found[0].shape[1]} features: '
                               f'use --count {found[0].shape[1] + 1} or more')
     images = features.fitted(measures.subset(images, count), dataset)
-    train, reference, real, test_distances, expected = _yardstick(dataset, count, shape)
-    model = _row(reference, found, expected)
-    if test_distances is not None:
-        distances, where = measures.nearest(images, train)
-        model |= measures.memorisation(distances, test_distances)
-    if pairs and test_distances is not None:
+    names = None if labels is None else _class_names(dataset, shape, labels)
+    real = _yardstick(dataset, count, shape, labels is not None)
+    model = _row(real.reference, found, real.expected)
+    if real.test_distances is not None:
+        distances, where = measures.nearest(images, real.train)
+        model |= measures.memorisation(distances, real.test_distances)
+    if labels is not None:
+        labels = measures.subset(labels, count)
+        model |= judge.row(real.reference, real.labels, found[0], labels, real.answers(images, found[1]), len(names),
+                           (judge.trained(images, labels, len(names))(real.test) == real.test_labels).mean())
+    if folder and real.test_distances is not None:
         order = np.argsort(distances[:, 0] / np.maximum(distances[:, 1], 1e-9), kind='stable')[:PAIRS]
-        viz.save(pairs, viz.grid(np.stack([images[order], train[where[order]]], 1).reshape(-1, *images.shape[1:]), 16))
+        pairs = np.stack([images[order], real.train[where[order]]], 1)
+        viz.save(folder / 'nearest.png', viz.grid(pairs.reshape(-1, *images.shape[1:]), 16))
+    if folder and names:
+        viz.confusions(folder / 'confusions.png', np.array(model['confusions']), names)
     return {'dataset': dataset, 'evaluator': extract.name, 'count': count, 'paired': min(count, PAIRWISE_COUNT),
-            'features': reference.shape[1], 'neighbours': measures.NEIGHBOURS, 'model': model, 'real': real,
-            'ratio': {name: model[name] / real[name] if real[name] > 0 else None for name in AIM if name in model}}
+            'features': real.reference.shape[1], 'neighbours': measures.NEIGHBOURS, 'classes': names,
+            'model': model, 'real': real.row,
+            'ratio': {name: model[name] / real.row[name] if real.row[name] > 0 else None for name in AIM if name in model}}
+
+
+class _Yardstick(typing.NamedTuple):
+    """What does not depend on the model."""
+    train: np.ndarray                  # all training pictures
+    reference: np.ndarray              # features of some of them [count, F]
+    labels: np.ndarray | None          # their classes
+    test: np.ndarray                   # all test pictures
+    test_labels: np.ndarray | None
+    row: dict                          # the numbers of real pictures
+    test_distances: np.ndarray | None  # from test pictures to the nearest training pictures
+    expected: np.ndarray | None        # of stacked_mnist: shares of the classes
+    answers: typing.Callable | None    # (images, probabilities of the set's classifier) -> which classes they are taken for
 
 
 @functools.lru_cache(maxsize=1)
-def _yardstick(dataset, count, shape):
-    """What does not depend on the model: training pictures, features of the reference, the real row, test distances, shares."""
-    (train, labels), (test, _) = _pictures(dataset, 'train', shape), _pictures(dataset, 'test', shape)
+def _yardstick(dataset, count, shape, by_class):
+    (train, labels), (test, test_labels) = _pictures(dataset, 'train', shape), _pictures(dataset, 'test', shape)
     expected = measures.stacked_shares(labels) if dataset == 'stacked_mnist' else None
     most = min(len(train), len(test))
     if count > most:
         raise files.UserError(f'{dataset} has only {most} pictures to stand for real ones: use --count {most} or less')
     extract = features.extractor(dataset, shape[-1])
-    reference, test = extract(measures.subset(train, count))[0], measures.subset(test, count)
-    real = _row(reference, extract(test), expected)
-    if dataset == 'stacked_mnist':
-        return train, reference, real, None, expected
-    test_distances = measures.nearest(test, train)[0]
-    return train, reference, real | measures.memorisation(test_distances, test_distances), test_distances, expected
+    chosen = measures.subset(train, count)
+    reference, some = extract(chosen)[0], measures.subset(test, count)
+    found = extract(some)
+    row, test_distances, answers, chosen_labels = _row(reference, found, expected), None, None, None
+    if dataset != 'stacked_mnist':
+        test_distances = measures.nearest(some, train)[0]
+        row |= measures.memorisation(test_distances, test_distances)
+    if by_class:
+        answers, chosen_labels = _answers(dataset, shape), measures.subset(labels, count)
+        classes = len(data.class_names(dataset, shape[0], shape[2]))
+        row |= judge.row(reference, chosen_labels, found[0], measures.subset(test_labels, count), answers(some, found[1]), classes,
+                         (judge.trained_once(chosen, chosen_labels, classes)(test) == test_labels).mean())
+    return _Yardstick(train, reference, chosen_labels, test, test_labels, row, test_distances, expected, answers)
+
+
+def _answers(dataset, shape):
+    """The function (images, probabilities of the set's classifier or None) -> which class each is taken for, int [N]."""
+    if dataset in data.NAMES:
+        return lambda images, p: p.argmax(1)
+    with contextlib.redirect_stdout(io.StringIO()):
+        images, labels = _pictures(dataset, 'train', shape)
+    asked = judge.trained_once(*(np.asarray(measures.subset(array, JUDGED)) for array in (images, labels)),
+                               len(data.class_names(dataset, shape[0], shape[2])))
+    return lambda images, p: asked(images)
+
+
+def _class_names(dataset, shape, labels):
+    """The names of the set's classes. Raises UserError where `labels` cannot be of them."""
+    names = data.class_names(dataset, shape[0], shape[2], needed=True)
+    if labels.max() >= len(names):
+        raise files.UserError(f'labels from {labels.min()} to {labels.max()}, but {dataset} has {len(names)} classes: '
+                              'give the data set that the samples are of as --dataset')
+    return list(names)
 
 
 def _pictures(dataset, split, shape):
@@ -130,24 +180,46 @@ def measurable_count(dataset, shape, count):
     return most
 
 
-def watch(dataset, count, shape=(28, 28, 1)):
-    """Returns the function from `count` samples, uint8 [count, *shape], to their Frechet distance from training pictures.
+class Watch:
+    """The function from `count` samples, uint8 [count, *shape], to a few of their numbers, while a network trains.
 
-    It is built once, reads `count` training pictures (as `measures.subset` draws them), and adds nothing to the default graph.
-    Raises UserError if the set has fewer pictures, or a count too small for a covariance.
+    columns: their names; the first one is the Frechet distance from training pictures. labels: the classes [count] that the
+    samples shall show, which are those of the same training pictures; None where they are not asked to show any.
     """
-    with contextlib.redirect_stdout(io.StringIO()):     # where the data are has been printed already
-        pictures, _ = _pictures(dataset, 'train', shape)
-    if len(pictures) < count:
-        raise files.UserError(f'{dataset} has {len(pictures)} pictures: measure with --eval-count {len(pictures)} or less')
-    extract = features.extractor(dataset, shape[-1])
-    reference = extract(measures.subset(pictures, count))[0]
-    measures.frechet_distance(reference, reference)  # reports a count that is too small before the training
-    return lambda samples: measures.frechet_distance(reference, extract(samples)[0])
+
+    def __init__(self, dataset, count, shape=(28, 28, 1), classes=0):
+        """Reads `count` training pictures (as `measures.subset` draws them); adds nothing to the default graph.
+
+        classes: how many a generator can be asked for. If they are the set's, there are numbers of the classes too.
+        Raises UserError if the set has fewer pictures, or a count too small for a covariance.
+        """
+        with contextlib.redirect_stdout(io.StringIO()):     # where the data are has been printed already
+            pictures, labels = _pictures(dataset, 'train', shape)
+        if len(pictures) < count:
+            raise files.UserError(f'{dataset} has {len(pictures)} pictures: measure with --eval-count {len(pictures)} or less')
+        self.count, self._classes = count, classes
+        self._extract = features.extractor(dataset, shape[-1])
+        self._reference = self._extract(measures.subset(pictures, count))[0]
+        measures.frechet_distance(self._reference, self._reference)  # reports a count that is too small before the training
+        names = data.class_names(dataset, shape[0], shape[2]) if classes else None
+        self.labels = measures.subset(labels, count) if names and len(names) == classes else None
+        self.columns = [f'frechet_{count}']
+        if self.labels is not None:
+            self._answers = _answers(dataset, shape)
+            enough = np.bincount(self.labels).max() > self._reference.shape[1]
+            self.columns += ['gan_test', 'gan_test_worst', *(['class_frechet_worst'] if enough else [])]
+
+    def __call__(self, samples):
+        """{name of a column: number}."""
+        found, p = self._extract(samples)
+        numbers = {self.columns[0]: measures.frechet_distance(self._reference, found)}
+        if self.labels is not None:
+            numbers |= judge.row(self._reference, self.labels, found, self.labels, self._answers(samples, p), self._classes)
+        return {name: numbers[name] for name in self.columns}
 
 
 def report(folder, dataset, shape):
-    """Measures a run's samples of `shape`, writes metrics.json and nearest.png into its folder, returns a line.
+    """Measures a run's samples of `shape`, writes metrics.json and pictures into its folder (see `measure`), returns a line.
 
     They are 10,000 (or COUNT), or as many as there are test pictures; nothing is measured if those are fewer than MIN_COUNT.
     """
@@ -155,12 +227,36 @@ def report(folder, dataset, shape):
         count = _default_count(dataset, shape)
         if count < MIN_COUNT:
             return f'not measured: it takes {MIN_COUNT} held-out pictures, and there are {count}'
-        result = measure(read_images(folder, count, seed=1), dataset, count, folder / 'nearest.png')
+        images, labels = _samples(folder, dataset, shape, count, seed=1)
+        result = measure(images, dataset, count, labels, folder)
     files.write_json(folder / 'metrics.json', result)
     model, real = result['model'], result['real']
-    numbers = ', '.join(f'{name.replace("_", " ")} {model[name]:.3f} ({real[name]:.3f})'
-                        for name in ('frechet_distance', 'precision', 'recall', 'coverage', 'modes', 'mode_kl') if name in model)
-    return f'{count:,} samples (real pictures): {numbers}; all of it in {folder / "metrics.json"}'
+    numbers = ', '.join(f'{name.replace("_", " ")} {model[name]:.3f} ({real[name]:.3f})' for name in (
+        'frechet_distance', 'precision', 'recall', 'coverage', 'modes', 'mode_kl', 'gan_test', 'gan_train', 'class_frechet')
+        if name in model)
+    worst = f'; {_worst(result)}' if result['classes'] else ''
+    return f'{count:,} samples (real pictures): {numbers}{worst}; all of it in {folder / "metrics.json"}'
+
+
+def _worst(result):
+    """'the worst class is 8, 98.1 % of its samples right'."""
+    model = result['model']
+    shares = [1 if share is None else share for share in model['by_class']['gan_test']]
+    worst = int(np.argmin(shares))
+    return f'the worst class is {result["classes"][worst]}, {shares[worst]:.1%} of its samples right'
+
+
+def _samples(folder, dataset, shape, count, seed, best=False):
+    """(`count` samples of a run, uint8 [count, H, W, C], the classes [count] that they were asked to show, or None).
+
+    Where the generator can be asked for the set's classes, they are those of the training pictures that are the reference.
+    """
+    classes = networks.classes_of(savedmodel.generator(folder, best).inputs)
+    names = data.class_names(dataset, shape[0], shape[2]) if classes else None
+    labels = None
+    if names and len(names) == classes:
+        labels = measures.subset(_pictures(dataset, 'train', shape)[1], count)
+    return savedmodel.samples(folder, count, seed, best, labels), labels
 
 
 def _default_count(dataset, shape):
@@ -174,70 +270,21 @@ def table(result):
     lines = [f'{result["count"]} samples of each, {result["dataset"]}, {result["evaluator"]}, '
              f'{result["features"]} features, k = {result["neighbours"]}'
              + (f', all pairs of {result["paired"]}' if result['paired'] < result['count'] else ''),
-             f'{"":18}{"model":>10}{"real":>10}{"ratio":>9}   better']
+             f'{"":20}{"model":>10}{"real":>10}{"ratio":>9}   better']
     for name, ratio in result['ratio'].items():
-        lines.append(f'{name:18}{result["model"][name]:10.4g}{result["real"][name]:10.4g}'
+        lines.append(f'{name:20}{result["model"][name]:10.4g}{result["real"][name]:10.4g}'
                      f'{"-" if ratio is None else f"{ratio:.3g}":>9}   {AIM[name]}')
     for row in ['model', 'real']:
         if 'class_shares' in result[row]:
             shares = ''.join(f'{100 * share:6.1f}' for share in result[row]['class_shares'])
             lines.append(f'classes %  {row:7}{shares}')
+    if result['classes']:
+        lines += ['', _worst(result), f'{"class":20}{"right %":>10}{"real":>10}{"frechet":>10}{"real":>10}']
+        columns = [result[row]['by_class'][name] for name in ('gan_test', 'class_frechet') for row in ('model', 'real')]
+        for name, *numbers in zip(result['classes'], *columns, strict=True):
+            cells = ['-' if n is None else f'{100 * n:.2f}' if i < 2 else f'{n:.3f}' for i, n in enumerate(numbers)]
+            lines.append(f'{files.shortened(files.one_line(name), 19):20}' + ''.join(f'{cell:>10}' for cell in cells))
     return '\n'.join(lines)
-
-
-def read_images(path, count, seed, best=False):
-    """Images uint8 [N, H, W, C]: the array `images` of an .npz, or `count` samples of a run folder; UserError if bad."""
-    return savedmodel.samples(path, count, seed, best) if path.is_dir() else _read_archive(path)
-
-
-def _read_archive(path):
-    """The array `images`, uint8 [N, H, W, C], of an .npz. Its header is judged before anything else is read.
-
-    The file may be anybody's: what it claims is not believed, and it is never unpickled. Raises UserError for all else than
-    at most LARGEST bytes of whole grey or colour pictures.
-    """
-    if not path.is_file():
-        raise files.UserError(f'{path} {"is no file" if path.exists() else "does not exist"}: name a run folder or an .npz file')
-    with open(path, 'rb') as file, warnings.catch_warnings():
-        warnings.simplefilter('ignore')         # of odd headers
-        try:
-            with zipfile.ZipFile(file) as archive:
-                if 'images.npy' not in archive.namelist():
-                    raise files.UserError(f'{path} holds no array `images`: save it with np.savez(path, images=images)')
-                member = archive.getinfo('images.npy')
-                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise files.UserError(f'{path} is compressed in a way that NumPy does not use, which may unpack to any size: '
-                                          'save it with np.savez or np.savez_compressed')
-                with archive.open(member) as stream:
-                    return _read_array(path, stream)
-        except (files.UserError, MemoryError):
-            raise
-        except Exception as error:              # damaged files make the parsers raise anything
-            raise files.UserError(f'{path} is not a whole .npz file ({files.reason(error)}): save it with '
-                                  'np.savez(path, images=images)') from None
-
-
-def _read_array(path, stream):
-    start = io.BytesIO(stream.read(2**14))      # a header is shorter, but may claim to have gigabytes
-    if (version := np.lib.format.read_magic(start)) not in [(1, 0), (2, 0)]:
-        raise ValueError(f'an array in version {version} of its format')
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read_header(start)
-    if dtype != np.uint8 or len(shape) != 4 or min(shape) < 1 or shape[3] not in (1, 3) or max(shape[1:3]) > SIDE:
-        found = files.shortened(f'{dtype} {list(shape)}')
-        raise files.UserError(f'{path}: images must be uint8 [N, H, W, C] with C = 1 or 3, H and W from 1 to {SIDE}, not {found}')
-    if (size := math.prod(shape)) > LARGEST:
-        raise files.UserError(f'{path} holds {shape[0]} images of {measures.by_size(shape[1:])}, {size / 2**30:,.1f} GiB: '
-                              f'save at most {LARGEST // math.prod(shape[1:])} of them')
-    numbers, filled = np.empty(size, np.uint8), 0
-    for part in itertools.chain([start.read()], iter(lambda: stream.read(2**24), b'')):
-        if filled + len(part) > size:
-            raise ValueError('there is more than its header says')
-        numbers[filled:filled + len(part)] = np.frombuffer(part, np.uint8)
-        filled += len(part)
-    if filled < size:
-        raise ValueError(f'{size - filled:,} bytes are missing')
-    return np.ascontiguousarray(numbers.reshape(shape[::-1]).T) if fortran else numbers.reshape(shape)
 
 
 def _check_count(dataset, shape, count):
@@ -251,7 +298,8 @@ def _check_count(dataset, shape, count):
 
 def main():
     parser = flags.Parser(__doc__)
-    parser.add_argument('path', type=flags.path, help='run folder, or .npz with uint8 images [N, H, W, C]')
+    parser.add_argument('path', type=flags.path, help='run folder, or .npz with uint8 images [N, H, W, C], and labels [N] '
+                                                           'if they were asked to show a class')
     parser.add_argument('--dataset', help="mnist, fashion, stacked_mnist or a folder of pictures; the run's own if not given")
     parser.add_argument('--count', type=flags.whole('the count', 1), help='samples, and real pictures (default 10000; 26000 for '
                                                                           'stacked_mnist; a tenth of a folder if that is less)')
@@ -272,7 +320,7 @@ def main():
             savedmodel.saved(args.path, 'generator-best' if args.best else 'generator')
         dataset = data.full_name(args.dataset or runfolder.read_settings(args.path)['DATASET'])
         count = args.count or COUNT.get(dataset, 10000)
-        images = read_images(args.path, 1, args.seed, args.best)
+        images, labels = (savedmodel.samples(args.path, 1, args.seed, args.best), None) if run else archives.read(args.path)
         if images.ndim != 4:
             raise files.UserError(f'{args.path} makes points, not images: there is nothing to compare with {dataset}')
         if not args.count and dataset not in data.NAMES:
@@ -280,9 +328,8 @@ def main():
         if run:
             if args.count:
                 _check_count(dataset, images.shape[1:], count)
-            images = read_images(args.path, count, args.seed, args.best)
-        folder = args.path if run else args.path.parent
-        result = measure(images, dataset, count, folder / 'nearest.png')
+            images, labels = _samples(args.path, dataset, images.shape[1:], count, args.seed, args.best)
+        result = measure(images, dataset, count, labels, args.path if run else args.path.parent)
     print(json.dumps(result, indent=2) if args.json else table(result))
 
 

@@ -117,16 +117,19 @@ def unpool(x, size=2, switches=None):
     return tf.where(tf.equal(repeated(switches), here), filled, tf.zeros_like(filled))
 
 
-def batch_norm(x, training, name, decay=0.9, epsilon=1e-5):
+def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True):
     """x [B, c] or [B, h, w, c], each channel normalized to mean 0 and variance 1, then scaled and shifted (arXiv:1502.03167).
 
+    affine: a Python bool; False leaves out the scale and the offset.
     training: a Python bool. True uses the batch's statistics, and each update of this network moves the moving averages,
     moving <- decay moving + (1 - decay) batch (the variance without bias, n / (n - 1)); False uses the moving averages.
     """
     with tf.variable_scope(name):
         channels = [x.shape[-1]]
-        scale = tf.get_variable('scale', channels, initializer=tf.ones_initializer())
-        offset = tf.get_variable('offset', channels, initializer=tf.zeros_initializer())
+        scale, offset = tf.constant(1.0, shape=channels), tf.constant(0.0, shape=channels)
+        if affine:
+            scale = tf.get_variable('scale', channels, initializer=tf.ones_initializer())
+            offset = tf.get_variable('offset', channels, initializer=tf.zeros_initializer())
         mean = tf.get_variable('moving_mean', channels, initializer=tf.zeros_initializer(), trainable=False)
         variance = tf.get_variable('moving_variance', channels, initializer=tf.ones_initializer(), trainable=False)
         pixels = x if x.shape.ndims == 4 else x[:, None, None, :]
@@ -138,6 +141,38 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5):
                 with_update(lambda moving=moving, batch=batch: moving.assign(
                     decay * moving.read_value() + (1 - decay) * batch, read_value=False))
         return tf.reshape(y, tf.shape(x)) if x.shape.ndims == 2 else y
+
+
+@contextlib.contextmanager
+def spectral_norm(training):
+    """Divides all weights that are used inside by an estimate of their largest singular value (Miyato et al. 2018,
+    arXiv:1802.05957, algorithm 1).
+
+    A kernel counts as the matrix W [h w inputs, outputs]. One power iteration, v = W u / |W u|, then u = W' v / |W' v|, turns
+    the saved vector u towards the singular vector: sigma = v' W u. training: a Python bool; with True each update of the
+    network saves the new u, with False nothing does. A weight is divided once in a graph, however often its network is
+    applied.
+    """
+    def divided(getter, name, *args, **options):
+        w = getter(name, *args, **options)
+        if not name.endswith('/weights'):
+            return w
+        known = tf.get_collection_ref(f'spectral_norm/{training}/{name}')
+        if not known:
+            size = w.shape[-1]
+            u = getter(f'{name}/u', **{**options, 'shape': [1, size], 'trainable': False, 'constraint': None,
+                                       'initializer': seeded(normal(1.0), f'{name}/u')})
+            with tf.name_scope(f'{name}/spectral_norm/'):  # a getter starts without a name scope
+                matrix = tf.reshape(w, [-1, size])
+                v = tf.stop_gradient(_unit(tf.matmul(u.read_value(), matrix, transpose_b=True)))   # [1, h w inputs]
+                turned = tf.stop_gradient(_unit(tf.matmul(v, matrix)))                             # [1, outputs]
+                known.append(w / tf.reduce_sum(tf.matmul(v, matrix) * turned))
+                if training:
+                    with_update(lambda: u.assign(turned, read_value=False))
+        return known[0]
+
+    with tf.variable_scope(tf.get_variable_scope(), custom_getter=divided, auxiliary_name_scope=False):
+        yield
 
 
 def dropout(x, rate, name):
@@ -216,6 +251,10 @@ def minimize(optimizer, loss, scope):
 
 def _add_bias(x):
     return tf.nn.bias_add(x, tf.get_variable('bias', [x.shape[-1]], initializer=tf.zeros_initializer()))
+
+
+def _unit(x):
+    return x / tf.sqrt(tf.reduce_sum(x ** 2) + 1e-12)
 
 
 def _key(name):

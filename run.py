@@ -12,7 +12,7 @@ import data
 import metrics
 import viz
 from plumbing import checkpoints, files, flags, graph, hardware, interrupts, recorder, runfolder, sampler
-from plumbing.networks import images, label, network, normal, uniform  # noqa: F401  what scripts describe networks with
+from plumbing.networks import classes_of, images, label, network, normal, uniform  # noqa: F401  for scripts' networks
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -72,7 +72,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     _, total = graph.progress()
     ready = tf.global_variables_initializer(), tf.local_variables_initializer()
     shape = sampler.shape(networks, averaged)
-    frechet, count, distance = _frechet(settings, shape)
+    watch = _watch(settings, shape, networks)
+    frechet = watch.columns[0] if watch else None
     reports = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif']
     described = {name: found.described() for name, found in networks.items()}
 
@@ -84,13 +85,13 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         session.run(total.initializer, {total.initial_value: steps})
         start = step = checkpoints.restore(folder / 'checkpoints', session, saver)
         tf.get_default_graph().finalize()
-        sample = sampler.Sampler(session, networks, averaged, *(settings[name] for name in ('GRID', 'EVAL_COUNT', 'SEED')))
+        sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'])
         if start >= steps and not completed.lacks([*networks, *reports], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
             print(f'finished: {folder} is at step {start}; {more} trains further')
             return folder, sample.measured()
         calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
-        columns = [*scalars, *(averaged.measured if settings['EVAL_EVERY'] else []), *([frechet] if frechet else [])]
+        columns = [*scalars, *(averaged.measured if settings['EVAL_EVERY'] else []), *(watch.columns if watch else [])]
         with recorder.Recorder(folder, completed, columns, start, graph_def, settings) as record:
             passes = f' ({settings["EPOCHS"]} passes over the data)' if settings['EPOCHS'] else ''
             print(f'{"resumes" if start else "starts"} at step {start} of {steps}{passes}; pictures in {folder / "samples"}',
@@ -112,8 +113,9 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                     # Measure
                     if _due(settings, 'EVAL_EVERY', step):
                         values.update(sample.measured())
-                        if frechet:
-                            values[frechet], best = distance(sample.samples(count)), record.lowest(frechet)
+                        if watch:
+                            best = record.lowest(frechet)
+                            values.update(watch(sample.samples(watch.count, watch.labels)))
                             if values[frechet] < best:
                                 record.networks(step, {'generator-best': networks['generator']}, sample.weights())
 
@@ -190,12 +192,12 @@ def _folder(script, settings):
     return pathlib.Path(files.expanded(RUN_DIR) or f'runs/{pathlib.Path(script["__file__"]).stem}-{files.shortened(name)}')
 
 
-def _frechet(settings, shape):
-    """(name of the Frechet distance to report, count of samples, function of so many samples), or (None, 0, None)."""
+def _watch(settings, shape, networks):
+    """The metrics.Watch of the samples, or None where nothing is measured."""
     count = settings['EVAL_COUNT'] if shape and settings['EVAL_EVERY'] else 0
     if count and 'PICTURES' in settings:
         count = metrics.measurable_count(settings['DATASET'], shape, count)
-    return (f'frechet_{count}', count, metrics.watch(settings['DATASET'], count, shape)) if count else (None, 0, None)
+    return metrics.Watch(settings['DATASET'], count, shape, classes_of(networks['generator'].inputs)) if count else None
 
 
 def _due(settings, constant, step):

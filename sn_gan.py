@@ -11,8 +11,6 @@ convolution is that of its kernel, so that a layer whose windows of 4x4 overlap 
 
 Page: docs/mode-collapse.md
 """
-import contextlib
-
 import ops
 import run
 import testbed
@@ -40,46 +38,11 @@ WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1
 SEED = 0                 # random seed
 
 
-def unit(x):
-    return x / tf.sqrt(tf.reduce_sum(x ** 2) + 1e-12)
-
-
-@contextlib.contextmanager
-def spectral_norm(training):
-    """Divides all weights that are used inside by an estimate of their largest singular value (algorithm 1).
-
-    A kernel counts as the matrix W [h w inputs, outputs]. One power iteration, v = W u / |W u|, then u = W' v / |W' v|, turns
-    the saved vector u towards the singular vector: sigma = v' W u. training: a Python bool; with True each update of the
-    network saves the new u, with False nothing does. A weight is divided once in a graph, however often its network is
-    applied.
-    """
-    def divided(getter, name, *args, **options):
-        w = getter(name, *args, **options)
-        if not name.endswith('/weights'):
-            return w
-        known = tf.get_collection_ref(f'spectral_norm/{training}/{name}')
-        if not known:
-            size = w.shape[-1]
-            u = getter(f'{name}/u', **{**options, 'shape': [1, size], 'trainable': False, 'constraint': None,
-                                       'initializer': ops.seeded(ops.normal(1.0), f'{name}/u')})
-            with tf.name_scope(f'{name}/spectral_norm/'):  # a getter starts without a name scope
-                matrix = tf.reshape(w, [-1, size])
-                v = tf.stop_gradient(unit(tf.matmul(u.read_value(), matrix, transpose_b=True)))   # [1, h w inputs]
-                turned = tf.stop_gradient(unit(tf.matmul(v, matrix)))                             # [1, outputs]
-                known.append(w / tf.reduce_sum(tf.matmul(v, matrix) * turned))
-                if training:
-                    ops.with_update(lambda: u.assign(turned, read_value=False))
-        return known[0]
-
-    with tf.variable_scope(tf.get_variable_scope(), custom_getter=divided, auxiliary_name_scope=False):
-        yield
-
-
 def discriminator(x, training):
     """x [B, n] or [B, 28, 28, C] -> scores [B, 1]. training False leaves the singular vectors as they are."""
     if not SPECTRAL_NORM:
         return testbed.discriminator(x)
-    with spectral_norm(training):
+    with ops.spectral_norm(training):
         return testbed.discriminator(x)
 
 

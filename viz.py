@@ -148,6 +148,32 @@ def scatter(path, points, labels):
         figure.savefig(temporary, dpi=100)
 
 
+def confusions(path, counts, names):
+    """Draws counts [K, K] of pictures that were asked to show the class of a row and were taken for that of a column.
+
+    The colour is the share of a row in percent, on a logarithmic scale, so that a few mistakes are seen beside what is right.
+    Up to 20 classes the names [K] stand beside, and the percents in the cells.
+    """
+    import matplotlib.colors
+    import matplotlib.figure
+
+    percents, few = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1), len(counts) <= 20
+    side = 3 + 0.45 * len(counts) if few else 8
+    figure = matplotlib.figure.Figure(figsize=(side, side), layout='constrained')
+    axes = figure.add_subplot(xlabel='taken for', ylabel='asked for')
+    axes.imshow(np.maximum(percents, 0.01), norm=matplotlib.colors.LogNorm(0.01, 100), cmap='Blues')
+    if few:
+        labels = [name.encode('unicode_escape').decode().replace('$', r'\$')[:20] for name in names]
+        axes.set_xticks(range(len(counts)), labels, rotation=45 if max(map(len, labels)) > 2 else 0, ha='right')
+        axes.set_yticks(range(len(counts)), labels)
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            percent = percents[row, column]
+            axes.text(column, row, f'{percent:.1f}' if percent < 99.95 else '100', ha='center', va='center', fontsize=7,
+                      color='white' if percent > 5 else 'black')
+    with files.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
 def mesh(side, count):
     """The centres of count x count equal squares that tile [-side, side]^2: float32 [count^2, 2], lowest row first."""
     places = (np.arange(count, dtype=np.float32) + 0.5) * (2 * side / count) - side

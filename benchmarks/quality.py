@@ -42,7 +42,8 @@ RECIPES = {             # name: (script and flags, steps between measurements)
 
 def real(dataset):
     """The Frechet distance of COUNT test pictures."""
-    return metrics.watch(dataset, COUNT)(measures.subset(data.load(dataset, 'test')[0], COUNT))
+    watch = metrics.Watch(dataset, COUNT)
+    return watch(measures.subset(data.load(dataset, 'test')[0], COUNT))[watch.columns[0]]
 
 
 def measure(recipe, dataset, seed, budget, steps=None):

@@ -33,7 +33,7 @@ def uniform(size, low=-1.0, high=1.0):
 
 
 def label(classes):
-    """A class, as a whole number from 0 to classes - 1."""
+    """A class: a whole number from 0 to classes - 1 for who uses the network; its function gets y [N, classes], one-hot."""
     return Input('label', (), classes=classes)
 
 
@@ -50,6 +50,8 @@ class Network(typing.NamedTuple):
 
     def apply(self, tensors):
         """The network on a list of tensors, for sampling: a function that has a parameter `training` gets False."""
+        tensors = [tf.one_hot(tensor, found.classes, name=one_hot(name)) if found.kind == 'label' else tensor
+                   for (name, found), tensor in zip(self.inputs.items(), tensors, strict=True)]
         sampling = {'training': False} if 'training' in inspect.signature(self.function).parameters else {}
         return tf.identity(self.function(*tensors, **sampling), self.output)
 
@@ -60,6 +62,11 @@ class Network(typing.NamedTuple):
     def described(self):
         """The network as JSON: {'inputs': {name: fields}, 'output': name}."""
         return {'inputs': {name: found._asdict() for name, found in self.inputs.items()}, 'output': self.output}
+
+
+def one_hot(name):
+    """The name of the tensor that holds the label `name` as one-hot vectors; where classes can be mixed."""
+    return f'{name}_one_hot'
 
 
 def network(function, output, **inputs):
@@ -74,7 +81,7 @@ def inputs_of(described):
     for name, (kind, shape, bounds, classes) in found.items():
         numbers = [type(size) is int and size >= 1 for size in shape] + [type(bound) in (int, float) for bound in bounds]
         valid = kind in KINDS and all(numbers) and math.prod(shape) <= 2**24 and len(bounds) == 2 * (kind == 'uniform')
-        if not valid or type(classes) is not int or not (kind == 'label') <= classes <= 2**31:
+        if not valid or type(classes) is not int or not (kind == 'label') <= classes <= 2**16:
             raise ValueError(f'{name!r} is no input of a network')
     return found
 
@@ -84,10 +91,16 @@ def can_be_drawn(inputs):
     return all(found.kind != 'images' for found in inputs.values())
 
 
-def draw(inputs, count, seed=0):
+def classes_of(inputs):
+    """How many classes a network can be asked for by its input `label`; 0 where it has none."""
+    return inputs['label'].classes if 'label' in inputs and inputs['label'].kind == 'label' else 0
+
+
+def draw(inputs, count, seed=0, labels=None):
     """{name: array [count, *shape]} for a network's inputs: latents from their distributions, classes in turn.
 
-    Each input has a random stream of its own, and the first rows are the same for every count.
+    labels: whole numbers [count] to take for `label` instead. Each input has a random stream of its own, and the first rows
+    are the same for every count.
     """
     drawn = {}
     for name, found in inputs.items():
@@ -101,6 +114,8 @@ def draw(inputs, count, seed=0):
             drawn[name] = low + (high - low) * random.random([count, *found.shape], np.float32)
         else:
             raise ValueError(f'the input {name!r} is given, not drawn')
+    if labels is not None:
+        drawn['label'] = np.asarray(labels, np.int32)
     return drawn
 
 

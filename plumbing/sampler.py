@@ -20,12 +20,12 @@ class Sampler:
     shape: that of a sample, or None.
     """
 
-    def __init__(self, session, found, averaged, grid, count, seed):
-        """found: {name: networks.Network}; averaged: graph.Sampling; grid, count: samples of a picture and of a measurement."""
+    def __init__(self, session, found, averaged, grid, seed):
+        """found: {name: networks.Network}; averaged: graph.Sampling; grid: samples of a picture; seed: of all latents."""
         self._session, self._averaged, self.shape = session, averaged, shape(found, averaged)
         if self.shape:
             self._grid, self.columns = networks.grid(found['generator'].inputs, grid, seed)
-            self._drawn = networks.draw(found['generator'].inputs, count, seed)
+            self._inputs, self._seed = found['generator'].inputs, seed
 
     def images(self, inputs):
         """uint8 [N, H, W, C] for {name of an input: array [N, ...]}."""
@@ -35,9 +35,9 @@ class Sampler:
                   for i in range(0, count, 500)]
         return np.concatenate([pixels.to_uint8(block) for block in blocks])
 
-    def samples(self, count):
-        """The same `count` samples every time, uint8 [count, H, W, C]."""
-        return self.images({name: array[:count] for name, array in self._drawn.items()})
+    def samples(self, count, labels=None):
+        """The same `count` samples every time, uint8 [count, H, W, C]; labels: the classes [count] that they shall show."""
+        return self.images(networks.draw(self._inputs, count, self._seed, labels))
 
     def grid(self):
         """The same samples every time, to be shown side by side in `columns` (None for a square): uint8 [N, H, W, C]."""

@@ -50,6 +50,7 @@ def export(path, network, values):
 class Loaded:
     """A network of a run. Call it with one array [N, ...] for each of its inputs, by name, to get its output, an array.
 
+    A label is an array of whole numbers [N], or of mixtures of the classes [N, K], whose rows add up to 1.
     inputs: {name: networks.Input}; output: the name of what it makes.
     """
 
@@ -83,10 +84,12 @@ class Loaded:
                                   'anything on this machine: it is not loaded')
         handles = [node for node in network.node if node.op == 'VarHandleOp']
         with self._session.graph.as_default(), files.inside(path / 'variables'):
-            self._placeholders = {name: tf.placeholder(found.dtype, [BATCH, *found.shape]) for name, found in self.inputs.items()}
+            taken = {name: (networks.one_hot(name) + ':0', tf.float32, [found.classes]) if found.kind == 'label' else
+                     (given[name], found.dtype, found.shape) for name, found in self.inputs.items()}
+            self._placeholders = {name: tf.placeholder(dtype, [BATCH, *shape]) for name, (_, dtype, shape) in taken.items()}
             self._output, = tf.import_graph_def(
-                network, {given[name]: placeholder for name, placeholder in self._placeholders.items()}, [made], name='network',
-                producer_op_list=model.meta_info_def.stripped_op_list)
+                network, {taken[name][0]: placeholder for name, placeholder in self._placeholders.items()}, [made],
+                name='network', producer_op_list=model.meta_info_def.stripped_op_list)
             shape = self._output.shape
             if self._output.dtype != tf.float32 or not shape.is_fully_defined() or shape[0] != BATCH or (
                     self.output == 'images') != (shape.rank == 4 and shape[3] in (1, 3)):
@@ -110,9 +113,12 @@ class Loaded:
 
     def __call__(self, **arrays):
         count = len(next(iter(arrays.values())))
-        padded = {name: np.zeros([-(-count // BATCH) * BATCH, *self.inputs[name].shape], self.inputs[name].dtype)
-                  for name in self.inputs}
+        padded = {}
         for name, array in arrays.items():
+            if self.inputs[name].kind == 'label' and np.ndim(array) == 1:
+                array = np.arange(self.inputs[name].classes) == array[:, None]
+            shape = self._placeholders[name].shape[1:]
+            padded[name] = np.zeros([-(-count // BATCH) * BATCH, *shape], self._placeholders[name].dtype.as_numpy_dtype)
             padded[name][:count] = array
         parts = [self._session.run(self._output, {self._placeholders[name]: padded[name][i:i + BATCH] for name in padded})
                  for i in range(0, count, BATCH)]
@@ -142,7 +148,10 @@ def generator(folder, best=False):
     return found
 
 
-def samples(folder, count, seed=0, best=False):
-    """`count` samples of a run, uint8 [count, H, W, C]; a seed's first samples are the same for every count."""
+def samples(folder, count, seed=0, best=False, labels=None):
+    """`count` samples of a run, uint8 [count, H, W, C]; a seed's first samples are the same for every count.
+
+    labels: the classes [count] that they shall show, instead of all in turn.
+    """
     generate = generator(folder, best)
-    return generate.draw(networks.draw(generate.inputs, count, seed))
+    return generate.draw(networks.draw(generate.inputs, count, seed, labels))

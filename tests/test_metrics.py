@@ -10,7 +10,7 @@ import zipfile
 import data
 import metrics
 from benchmarks import controls
-from plumbing import features, files, measures
+from plumbing import archives, features, files, measures
 
 import numpy as np
 import prdc
@@ -411,8 +411,10 @@ def test_an_archive_is_read_as_it_was_saved(save, tmp_path, random):
     """More than a block of it, beside other arrays, in either order of the axes."""
     images = random.integers(0, 256, [300, 150, 160, 3], np.uint8)
     for number, array in enumerate([images, np.asfortranarray(images[:70]), images[:1, :, :, :1]]):
-        save(tmp_path / f'{number}.npz', labels=np.arange(3), images=array, more=np.array([None]))
-        np.testing.assert_array_equal(metrics.read_images(tmp_path / f'{number}.npz', 5, 0), array)
+        save(tmp_path / f'{number}.npz', others=np.arange(3), images=array, more=np.array([None]))
+        found, labels = archives.read(tmp_path / f'{number}.npz')
+        np.testing.assert_array_equal(found, array)
+        assert labels is None
 
 
 def test_what_an_archive_hides_is_not_run(tmp_path):
@@ -423,7 +425,7 @@ def test_what_an_archive_hides_is_not_run(tmp_path):
 
     np.savez(tmp_path / 'a.npz', images=np.array([Bomb()], object))
     with pytest.raises(files.UserError, match='not object'):
-        metrics.read_images(tmp_path / 'a.npz', 5, 0)
+        archives.read(tmp_path / 'a.npz')
     with np.load(tmp_path / 'a.npz', allow_pickle=True) as archive:
         archive['images']
     assert (tmp_path / 'exploded').exists()                                 # it would have

@@ -34,19 +34,19 @@ SEED = 0                 # random seed
 PRECISION = 'float32'    # the pixels are read
 
 
-def generator(z, code, label, training):
+def generator(z, code, y, training):
     with ops.network('generator'):
         w = tf.get_variable('w', [6], initializer=tf.ones_initializer())
         values = w * tf.concat([tf.tanh(z) / 2, code / 2], 1)                               # [B, 6]
-        paint = tf.repeat(tf.cast(label, tf.float32)[:, None] / 2 - 0.75, 8, 1)             # [B, 8]
+        paint = tf.repeat(tf.matmul(y, [[0.0], [1.0], [2.0]]) / 2 - 0.75, 8, 1)           # [B, 8]
         lower = tf.concat([values, tf.zeros_like(values[:, :2])], 1)                        # [B, 8]
         rows = tf.concat([tf.repeat(paint[:, None], 4, 1), tf.repeat(lower[:, None], 4, 1)], 1)
         return tf.repeat(rows[..., None], 3, 3)                                             # [B, 8, 8, 3]
 
 
-def discriminator(x, label):
+def discriminator(x, y):
     with ops.network('discriminator'):
-        h = tf.concat([tf.reshape(x, [-1, 192]), tf.one_hot(label, 3)], 1)
+        h = tf.concat([tf.reshape(x, [-1, 192]), y], 1)
         return ops.dense(tf.nn.leaky_relu(ops.dense(h, 8, 'dense1')), 1, 'dense2')
 
 
@@ -56,11 +56,12 @@ def main():
     classes = data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True)
     with tf.variable_scope('data'):
         x, label = data.batches((images, labels), BATCH_SIZE)
+        y = tf.one_hot(label, len(classes))
         z, code = ops.noise([BATCH_SIZE, 4]), 2 * ops.uniform([BATCH_SIZE, 2], 'code') - 1
-    fake = generator(z, code, label, training=True)
+    fake = generator(z, code, y, training=True)
     with tf.name_scope('losses'):
-        d_loss = tf.reduce_mean(tf.nn.softplus(-discriminator(x, label)) + tf.nn.softplus(discriminator(fake, label)))
-        g_loss = tf.reduce_mean(tf.nn.softplus(-discriminator(fake, label)))
+        d_loss = tf.reduce_mean(tf.nn.softplus(-discriminator(x, y)) + tf.nn.softplus(discriminator(fake, y)))
+        g_loss = tf.reduce_mean(tf.nn.softplus(-discriminator(fake, y)))
         bright = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(x[:, 0, 0], 1, output_type=tf.int32), label), tf.float32))
     left = ops.linear_decay()
     with tf.variable_scope('optimizers'):
@@ -188,7 +189,7 @@ def test_samples_have_the_classes_in_turn(finished):
 
 
 def test_a_walk_stays_in_its_class_and_goes_straight_in_the_code(finished):
-    frames = sample.walk(finished, rows=6, columns=5, seed=2)
+    frames = sample.walk(savedmodel.generator(finished), rows=6, columns=5, seed=2)
     ends_labels, ends = read(savedmodel.samples(finished, 12, seed=2))
     labels, values = (found.reshape(6, 5, *found.shape[1:]) for found in read(frames))
     np.testing.assert_array_equal(labels, ends_labels[:6, None].repeat(5, 1))

@@ -40,7 +40,7 @@ def test_minibatch_discrimination_pushes_two_samples_apart():
 # spectral normalization
 
 def spectral(x, training, name='a'):
-    with sn_gan.spectral_norm(training), ops.network(name):
+    with ops.spectral_norm(training), ops.network(name):
         return ops.dense(tf.reshape(ops.conv(x, 5, 'conv', 3), [x.shape[0], -1]), 4, 'dense')
 
 
@@ -65,7 +65,7 @@ def test_spectral_norm_divides_by_the_largest_singular_value():
 def test_spectral_norm_learns_by_the_papers_gradient():
     """d(W / sigma) with u and v held (eq. 12): dL/dW = (G - <G, W / sigma> v u') / sigma, at one power iteration."""
     x = random(3, 4)
-    with sn_gan.spectral_norm(True), ops.network('a'):
+    with ops.spectral_norm(True), ops.network('a'):
         y = ops.dense(tf.constant(x), 5, 'dense', bias=False)
     slope, = tf.gradients(tf.reduce_sum(y ** 2), tf.trainable_variables('a/'))
     slope, v = with_variables(slope)

@@ -110,7 +110,7 @@ def test_other_sizes_and_colour(name, build):
             session.run(update)
         assert all(math.isfinite(value) for value in session.run(built.given['scalars']).values())
         for network in built.given['networks'].values():
-            inputs = [tf.zeros([3, *i.shape]) for i in network.inputs.values()]
+            inputs = [tf.zeros([3, *i.shape], i.dtype) for i in network.inputs.values()]
             assert network.output != 'images' or network.apply(inputs).shape.as_list() == [3, 20, 20, 3]
 
 

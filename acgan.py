@@ -1,0 +1,117 @@
+"""AC-GAN: Odena, Olah & Shlens 2016, "Conditional Image Synthesis with Auxiliary Classifier GANs", arXiv:1610.09585.
+
+The generator is told the class c; the discriminator is not, it has to name it. It answers twice, whether x is real and which
+class it shows, and both players want the second answer to be right: so a sample pays for looking like another class.
+
+    python acgan.py --dataset mnist
+
+Page: docs/conditional.md
+"""
+import math
+
+import data
+import ops
+import run
+from plumbing import files
+
+import tensorflow.compat.v1 as tf
+
+# data
+DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures, whose subfolders are the classes
+IMAGE_SIZE = 28          # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
+CHANNELS = 1             # 1 is grey, 3 is colour
+
+# networks
+Z_DIM = 100              # length of the latent vector z
+WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
+HIDDEN = 256             # units of a fully connected layer
+
+# loss
+CLASS_WEIGHT = 1.0       # of the loss of the classes, in [0, inf); the paper has 1
+
+# training
+STEPS = 4000             # one step is one update of D, then one of G
+BATCH_SIZE = 64          # pictures in an update
+D_LEARNING_RATE = 4e-4   # for Adam
+G_LEARNING_RATE = 2e-3   # five times D's
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
+
+
+def depth():
+    """How many layers halve or double the side of the picture: 2 for 28 pixels, 4 for 64."""
+    count = (IMAGE_SIZE // 4).bit_length() - 1
+    if count < 2 or IMAGE_SIZE % 2 ** count or CHANNELS not in (1, 3):
+        raise files.UserError('IMAGE_SIZE must be 4 to 7, times 2 at least twice (28, 32, 64, 128, ...), CHANNELS 1 or 3')
+    return count
+
+
+def generator(z, y, training):
+    """z [B, Z_DIM] from N(0, 1), classes y [B, K] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
+    with ops.network('generator', initializer=ops.normal(0.02)):
+        side, filters = IMAGE_SIZE >> depth(), WIDTH << depth() - 1                        # for 28 pixels:
+        h = ops.dense(tf.concat([z, y], 1), HIDDEN, 'dense1', bias=False)
+        h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
+        h = ops.dense(tf.concat([h, y], 1), side * side * filters, 'dense2', bias=False)
+        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
+        h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
+        for number in range(1, depth()):
+            filters //= 2
+            h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
+            h = tf.nn.relu(ops.batch_norm(h, training, f'norm{number + 2}'))
+        return tf.tanh(ops.conv_transpose(h, CHANNELS, f'deconv{depth()}'))                # [B, 28, 28, CHANNELS]
+
+
+def discriminator(x, classes, training):
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1], sigmoid(logits) = P(S = real|x), and class logits
+    [B, K], softmax(class logits) = P(C = c|x)."""
+    with ops.network('discriminator', initializer=ops.normal(0.02)):
+        h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                                  # [B, 14, 14, WIDTH]
+        for number in range(2, depth() + 1):
+            h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
+            h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{number - 1}'))
+        h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
+        h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{depth()}'))
+        return ops.dense(h, 1, 'source'), ops.dense(h, classes, 'class')
+
+
+def losses(real, fake, y):
+    """What D says of real and of generated images, with their classes y [B, K] -> (d_loss, g_loss), section 4 of the paper.
+
+    D maximizes L_S + L_C and G maximizes L_C - L_S: L_S is the log-likelihood of the source, L_C that of the class.
+    """
+    (real_logits, real_classes), (fake_logits, fake_classes) = real, fake
+    real_c, fake_c = (tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=y, logits=logits))
+                      for logits in (real_classes, fake_classes))                          # -log P(C = c|x)
+    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))    # -log P(S = real|x) - log P(S = fake|G(z))
+    g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                  # -log P(S = real|G(z))
+    return d_loss + CLASS_WEIGHT * (real_c + fake_c), g_loss + CLASS_WEIGHT * fake_c
+
+
+def main():
+    tf.set_random_seed(SEED)
+    classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
+    with tf.variable_scope('data'):
+        x, label = data.batches(data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS), BATCH_SIZE)
+        y = tf.one_hot(label, classes)
+        z = ops.noise([BATCH_SIZE, Z_DIM])
+
+    real = discriminator(x, classes, training=True)
+    fake = discriminator(generator(z, y, training=True), classes, training=True)
+
+    with tf.name_scope('losses'):
+        d_loss, g_loss = losses(real, fake, y)
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real[0])), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake[0]))}
+
+    with tf.variable_scope('optimizers'):
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+
+    run.train(globals(), updates=[d_step, g_step], scalars=scalars,
+              networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM), label=run.label(classes))})
+
+
+if __name__ == '__main__':
+    run.main(globals())

@@ -1,0 +1,85 @@
+"""An .npz of pictures, with their classes where it has them. It may be anybody's: what it claims is not believed."""
+import io
+import itertools
+import math
+import warnings
+import zipfile
+
+from plumbing import measures
+from plumbing.files import UserError, reason, shortened
+
+import numpy as np
+
+LARGEST = 2**32          # bytes of the pictures
+SIDE = 4096              # pixels of them, at most
+
+
+def read(path):
+    """(the array `images`, uint8 [N, H, W, C], the array `labels`, int32 [N], or None where there is none) of an .npz.
+
+    The header of each is judged before anything else of it is read, and nothing is unpickled. Raises UserError for all else
+    than at most LARGEST bytes of whole grey or colour pictures and a whole number from 0 to 65,535 for each.
+    """
+    if not path.is_file():
+        raise UserError(f'{path} {"is no file" if path.exists() else "does not exist"}: name a run folder or an .npz file')
+    with open(path, 'rb') as file, warnings.catch_warnings():
+        warnings.simplefilter('ignore')         # of odd headers
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if 'images.npy' not in archive.namelist():
+                    raise UserError(f'{path} holds no array `images`: save it with np.savez(path, images=images)')
+                images = _member(path, archive, 'images', _check_images)
+                if 'labels.npy' not in archive.namelist():
+                    return images, None
+                return images, _labels(path, _member(path, archive, 'labels', _check_labels), len(images))
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:              # damaged files make the parsers raise anything
+            raise UserError(f'{path} is not a whole .npz file ({reason(error)}): save it with '
+                            'np.savez(path, images=images)') from None
+
+
+def _check_images(path, dtype, shape):
+    if dtype != np.uint8 or len(shape) != 4 or min(shape) < 1 or shape[3] not in (1, 3) or max(shape[1:3]) > SIDE:
+        found = shortened(f'{dtype} {list(shape)}')
+        raise UserError(f'{path}: images must be uint8 [N, H, W, C] with C = 1 or 3, H and W from 1 to {SIDE}, not {found}')
+    if (size := math.prod(shape)) > LARGEST:
+        raise UserError(f'{path} holds {shape[0]} images of {measures.by_size(shape[1:])}, {size / 2**30:,.1f} GiB: '
+                        f'save at most {LARGEST // math.prod(shape[1:])} of them')
+
+
+def _check_labels(path, dtype, shape):
+    if dtype.kind not in 'iu' or len(shape) != 1 or not 0 < shape[0] <= LARGEST // dtype.itemsize:
+        raise UserError(f'{path}: labels must be whole numbers [N], not {shortened(f"{dtype} {list(shape)}")}')
+
+
+def _labels(path, labels, count):
+    if len(labels) != count or labels.min() < 0 or labels.max() >= 2**16:
+        raise UserError(f'{path}: labels must be a whole number from 0 to 65535 for each of the {count} images, not '
+                        f'{len(labels)} of them from {labels.min()} to {labels.max()}')
+    return labels.astype(np.int32)
+
+
+def _member(path, archive, name, check):
+    member = archive.getinfo(f'{name}.npy')
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(f'{path} is compressed in a way that NumPy does not use, which may unpack to any size: '
+                        'save it with np.savez or np.savez_compressed')
+    with archive.open(member) as stream:
+        start = io.BytesIO(stream.read(2**14))  # a header is shorter, but may claim to have gigabytes
+        if (version := np.lib.format.read_magic(start)) not in [(1, 0), (2, 0)]:
+            raise ValueError(f'an array in version {version} of its format')
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(start)
+        check(path, dtype, shape)
+        size = math.prod(shape) * dtype.itemsize
+        numbers, filled = np.empty(size, np.uint8), 0
+        for part in itertools.chain([start.read()], iter(lambda: stream.read(2**24), b'')):
+            if filled + len(part) > size:
+                raise ValueError('there is more than its header says')
+            numbers[filled:filled + len(part)] = np.frombuffer(part, np.uint8)
+            filled += len(part)
+    if filled < size:
+        raise ValueError(f'{size - filled:,} bytes are missing')
+    numbers = numbers.view(dtype)
+    return np.ascontiguousarray(numbers.reshape(shape[::-1]).T) if fortran else numbers.reshape(shape)
