@@ -84,7 +84,7 @@ def losses(real, fake, y):
     (real_logits, real_classes), (fake_logits, fake_classes) = real, fake
     real_c, fake_c = (tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=y, logits=logits))
                       for logits in (real_classes, fake_classes))                          # -log P(C = c|x)
-    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))    # -log P(S = real|x) - log P(S = fake|G(z))
+    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))    # -L_S
     g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                  # -log P(S = real|G(z))
     return d_loss + CLASS_WEIGHT * (real_c + fake_c), g_loss + CLASS_WEIGHT * fake_c
 

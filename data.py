@@ -84,7 +84,8 @@ def class_names(name, size=28, channels=None, needed=False):
     """The names of a data set's classes, in the order of their labels, or None where it has none.
 
     A folder's are its first-level subfolders in alphabetical order; there must be two at least, and no picture beside them.
-    Raises UserError, which says why, for a folder without classes if they are `needed`, and as `load` does.
+    Raises UserError, which says why, if they are `needed` and the folder has none, or one with fewer than two pictures to train
+    with, and as `load` does.
     """
     name = full_name(name)
     if name in CLASSES:
@@ -92,6 +93,13 @@ def class_names(name, size=28, channels=None, needed=False):
     found = folders.load(name, size, channels or 3)
     if needed and found.labels is None:
         raise UserError(f'{name} has no classes: {found.classless}')
+    if needed:
+        trained = np.bincount(found.labels[_held_out(found, size, channels or 3):], minlength=len(found.classes))
+        few = int(trained.argmin())
+        if trained[few] < 2:
+            raise UserError(one_line(
+                f'the class {found.classes[few]!r} of {name} has {trained[few]} of its {(found.labels == few).sum()} pictures to '
+                'train with (the others are held out), and it takes 2: add some, or remove that subfolder'))
     return found.classes or None
 
 
@@ -132,14 +140,19 @@ def fingerprint(name, size, channels):
 
 def _load_folder(folder, split, size, channels):
     found = folders.load(folder, size, channels)
-    held = max(1, min(len(found.images) // HELD_OUT, HELD_OUT_BYTES // (size * size * channels)))
-    held += not _shuffles(len(found.images) - held)
+    held = _held_out(found, size, channels)
     part = slice(held) if split == 'test' else slice(held, None)
     images, labels = found.images[part], None if found.labels is None else found.labels[part]
     grey = f', {found.colour:,} of them turned grey (--channels 3 keeps the colour)' if found.colour else ''
     print(one_line(f'{folder}: {len(found.images):,} pictures of {size}x{size}x{channels}{grey}; '
                    f'{len(images):,} to {split} with ({found.told})'))
     return np.asarray(images) if images.nbytes <= IN_MEMORY else images, labels
+
+
+def _held_out(found, size, channels):
+    """How many of a folder's pictures, the first ones, are its test set."""
+    held = max(1, min(len(found.images) // HELD_OUT, HELD_OUT_BYTES // (size * size * channels)))
+    return held + (not _shuffles(len(found.images) - held))
 
 
 def stored(images):

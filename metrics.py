@@ -119,8 +119,8 @@ def _yardstick(dataset, count, shape, by_class):
     if by_class:
         answers, chosen_labels = _answers(dataset, shape), measures.subset(labels, count)
         classes = len(data.class_names(dataset, shape[0], shape[2]))
-        row |= judge.row(reference, chosen_labels, found[0], measures.subset(test_labels, count), answers(some, found[1]), classes,
-                         (judge.trained_once(chosen, chosen_labels, classes)(test) == test_labels).mean())
+        row |= judge.row(reference, chosen_labels, found[0], measures.subset(test_labels, count), answers(some, found[1]),
+                         classes, (judge.trained_once(chosen, chosen_labels, classes)(test) == test_labels).mean())
     return _Yardstick(train, reference, chosen_labels, test, test_labels, row, test_distances, expected, answers)
 
 

@@ -1,6 +1,7 @@
 """Do the numbers of metrics.py catch what they are meant to catch? Prints a table of image sets with known faults.
 
     python -m benchmarks.controls --dataset mnist
+    python -m benchmarks.controls --dataset mnist --by-class
 """
 import contextlib
 import sys
@@ -14,6 +15,9 @@ import numpy as np
 COLUMNS = {     # column: what is printed of the number
     'frechet_distance': '.3f', 'kernel_distance': '.5f', 'classifier_score': '.2f', 'class_kl': '.3f',
     'precision': '.3f', 'recall': '.3f', 'density': '.3f', 'coverage': '.3f', 'nearest_ratio': '.2f', 'copied': '.3f'}
+BY_CLASS = {    # the same of pictures that were asked to show a class
+    'frechet_distance': '.3f', 'class_kl': '.3f', 'recall': '.3f', 'gan_test': '.4f', 'gan_test_worst': '.4f',
+    'gan_train': '.4f', 'class_frechet': '.3f', 'class_frechet_worst': '.3f'}
 WIDTH = 2.0     # of the blur: standard deviation in pixels
 
 
@@ -42,6 +46,28 @@ def controls(dataset, count):
     }
 
 
+def controls_by_class(dataset, count):
+    """Returns {name of the fault: (`count` test pictures uint8 [count, 28, 28, 1], the classes [count] they shall show)}."""
+    test, right = (measures.subset(array, count) for array in data.load(dataset, 'test'))
+    right, random = right.astype(np.int32), np.random.default_rng(0)
+
+    def showing(c, pictures):
+        images = test.copy()
+        images[right == c] = pictures[np.arange((right == c).sum()) % len(pictures)]
+        return images, right
+
+    return {
+        'labels shuffled': (test, random.permutation(right)),
+        'a tenth of the labels shuffled': (test, np.where(np.arange(count) < count // 10, random.permutation(right), right)),
+        'classes 3 and 8 exchanged': (test, np.select([right == 3, right == 8], [8, 3], right)),
+        'class 8 shown for 3': showing(3, test[right == 8]),
+        'noise for 3': showing(3, random.integers(0, 256, [9, *test.shape[1:]], np.uint8)),
+        'class 3 copied': showing(3, test[right == 3][:1]),
+        'ten pictures of each class': (np.concatenate([test[right == c][:10] for c in range(10)])[
+            10 * right + np.arange(count) % 10], right),
+    }
+
+
 def blur(images):
     """Gaussian blur of uint8 [N, H, W, 1] by WIDTH pixels, as a matrix applied to rows and to columns."""
     places = np.arange(images.shape[1])
@@ -50,22 +76,28 @@ def blur(images):
     return np.rint(np.einsum('ij,njkc,lk->nilc', kernel, images, kernel, optimize=True)).astype(np.uint8)
 
 
-def main(dataset, count):
+def main(dataset, count, by_class):
     with contextlib.redirect_stdout(sys.stderr):
-        results = {name: metrics.measure(images, dataset, count) for name, images in controls(dataset, count).items()}
+        if by_class:
+            results = {name: metrics.measure(images, dataset, count, labels)
+                       for name, (images, labels) in controls_by_class(dataset, count).items()}
+        else:
+            results = {name: metrics.measure(images, dataset, count) for name, images in controls(dataset, count).items()}
     first = next(iter(results.values()))
     print(f'{first["dataset"]}, {first["evaluator"]}, {count} samples\n')
-    print('| samples | ' + ' | '.join(name.replace('_', ' ') for name in COLUMNS) + ' |')
-    print('|---|' + '---|' * len(COLUMNS))
+    columns = BY_CLASS if by_class else COLUMNS
+    print('| samples | ' + ' | '.join(name.replace('_', ' ') for name in columns) + ' |')
+    print('|---|' + '---|' * len(columns))
     rows = {'real (test set)': first['real']} | {name: result['model'] for name, result in results.items()}
     for name, row in rows.items():
-        print(f'| {name} | ' + ' | '.join(f'{row[column]:{form}}' for column, form in COLUMNS.items()) + ' |')
+        print(f'| {name} | ' + ' | '.join(f'{row[column]:{form}}' for column, form in columns.items()) + ' |')
 
 
 if __name__ == '__main__':
     parser = flags.Parser(__doc__)
     parser.add_argument('--dataset', default='mnist', help='mnist or fashion')
     parser.add_argument('--count', type=int, default=10000, help='samples of each control (default 10000)')
+    parser.add_argument('--by-class', action='store_true', help='faults of conditional samples')
     args = parser.parse_args()
     with files.one_line_errors():
-        main(args.dataset, args.count)
+        main(args.dataset, args.count, args.by_class)

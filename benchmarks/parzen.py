@@ -23,7 +23,7 @@ BLOCK = 200                       # pictures at once
 
 
 def log_likelihoods(pictures, samples, width):
-    """log p [N] of pictures [N, n] under the mean of Gaussians N(sample, width^2 I), one for each of samples [M, n]; all in [0, 1]."""
+    """log p [N] of pictures [N, n] under the mean of Gaussians N(sample, width^2 I), one for each of samples [M, n]."""
     return np.concatenate([_windowed(_squares(pictures[i:i + BLOCK], samples), samples, width)
                            for i in range(0, len(pictures), BLOCK)])
 

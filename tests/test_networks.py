@@ -199,13 +199,50 @@ def test_a_walk_stays_in_its_class_and_goes_straight_in_the_code(finished):
     assert np.abs(code - straight).max() <= 1.5
 
 
+def test_classes_are_drawn_by_number_and_by_name(finished, tmp_path, refused):
+    for given, expected in [(['1'], [1]), (['Green'], [1]), (['red', '0'], [2, 0]), (['red', '--class', 'blue', '2'], [2, 0, 2])]:
+        sample.main([str(finished), '--count', '7', '--npz', str(tmp_path / 'a.npz'), '--class', *given])
+        with np.load(tmp_path / 'a.npz') as archive:
+            images, labels = archive['images'], archive['labels']
+        np.testing.assert_array_equal(labels, np.resize(expected, 7))
+        np.testing.assert_array_equal(read(images)[0], labels)
+        np.testing.assert_array_equal(read(images)[1], read(savedmodel.samples(finished, 7))[1])   # the same latents
+    for name in '3', 'nonsense', '-1', '1.0':
+        with refused(f"has no class '{name}': give a number from 0 to 2, or a name of blue, green, red"):
+            sample.main([str(finished), f'--class={name}'])
+    with refused('between two, not 3'):
+        sample.main([str(finished), '--interpolate', str(tmp_path / 'a.png'), '--class', '0', '1', '2'])
+
+
+def test_a_walk_between_two_classes_mixes_them_at_one_latent(finished):
+    """The paint of a picture is linear in y, from -0.75 for blue to 0.25 for red."""
+    frames = sample.walk(savedmodel.generator(finished), rows=4, columns=5, seed=2, classes=[0, 2])
+    paints = frames[:, 0, 0, 0].reshape(4, 5)
+    np.testing.assert_array_equal(paints, np.rint((np.linspace(-0.75, 0.25, 5) + 1) * 127.5)[None].repeat(4, 0))
+    latents = frames[:, 4, :6, 0].reshape(4, 5, 6)
+    np.testing.assert_array_equal(latents, latents[:, :1].repeat(5, 1))
+    np.testing.assert_array_equal(latents[:, 0], read(savedmodel.samples(finished, 4, seed=2))[1])
+    stays = sample.walk(savedmodel.generator(finished), rows=4, columns=5, seed=2, classes=[1])
+    np.testing.assert_array_equal(read(stays)[0], np.ones(20))
+
+
+def test_it_is_measured_class_by_class_without_being_asked(finished):
+    """The judge of a folder knows its brightest channels; grey paint is none of them."""
+    rows = scalars(finished)
+    assert {row['step'] for row in rows if row['gan_test']} == {'4', '8', str(STEPS)}
+    assert all(0 <= float(row['gan_test_worst']) <= float(row['gan_test']) < 0.6 for row in rows if row['gan_test'])
+    assert 'class_frechet_worst' not in rows[0]             # 27 pictures of a class have no covariance
+
+
 def test_the_commands_draw_it(finished, tmp_path):
     sample.main([str(finished), '--count', '9', '--png', str(tmp_path / 'grid.png')])
     sample.main([str(finished), '--interpolate', str(tmp_path / 'walk.png')])
     sample.main([str(finished), '--count', '6', '--npz', str(tmp_path / 'six.npz')])
     assert iio.imread(tmp_path / 'grid.png').shape == (2 * 28, 2 * 28, 3)
     assert iio.imread(tmp_path / 'walk.png').shape == (2 * (8 * 10 - 2), 2 * (10 * 10 - 2), 3)
-    np.testing.assert_array_equal(np.load(tmp_path / 'six.npz')['images'], savedmodel.samples(finished, 6))
+    with np.load(tmp_path / 'six.npz') as archive:
+        np.testing.assert_array_equal(archive['images'], savedmodel.samples(finished, 6))
+        np.testing.assert_array_equal(archive['labels'], [0, 1, 2, 0, 1, 2])
 
 
 def test_killed_and_resumed_it_has_the_same_bits(finished, started, tmp_path):
