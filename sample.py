@@ -79,16 +79,17 @@ def samples(generate, folder, count, seed, largest, classes=()):
 
 def numbers_of(wanted, inputs, folder):
     """The numbers of the classes `wanted`, each a number or a name. Raises UserError for one that the run does not have."""
-    names, count = runfolder.read(folder)['classes'] or [], networks.classes_of(inputs)
+    count = networks.classes_of(inputs)
     if not count:
         raise files.UserError(f'{folder} is not a conditional run, it cannot be asked for a class: leave out --class')
+    names = runfolder.read(folder)['classes'] or []
     known = {name.casefold(): number for number, name in reversed(list(enumerate(names[:count])))}
     known = {str(number): number for number in range(count)} | known
     for text in wanted:
         if text.casefold() not in known:
-            told = ', '.join(map(files.one_line, names[:20])) + (', ...' if len(names) > 20 else '')
-            raise files.UserError(files.one_line(f'{folder} has no class {text!r}: give a number from 0 to {count - 1}') +
-                                  (f', or a name of {told}' if told else ''))
+            told = ', '.join([name for name in names if name not in map(str, range(count))][:20])
+            raise files.UserError(files.one_line(f'{folder} has no class {text!r}: give a number from 0 to {count - 1}'
+                                                 f'{f", or a name: {told}" if told else ""}'))
     return [known[text.casefold()] for text in wanted]
 
 

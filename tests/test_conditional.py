@@ -278,6 +278,7 @@ def test_a_folder_is_measured_with_a_judge_of_its_own(tmp_path, monkeypatch, cap
     np.savez(tmp_path / 'samples.npz', images=test, labels=test_labels)
     arguments = [str(tmp_path / 'samples.npz'), '--dataset', str(tmp_path / 'set'), '--count', '100', '--json']
     monkeypatch.setattr('sys.argv', ['metrics.py', *arguments])
+    capsys.readouterr()
     metrics.main()
     result = json.loads(capsys.readouterr().out)
     assert result['classes'] == ['class0', 'class1', 'class2'] and result['model']['gan_test'] == 1
@@ -291,7 +292,8 @@ def test_a_folder_is_measured_with_a_judge_of_its_own(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize('labels, complaint', [
-    (np.zeros(69, int), 'a whole number from 0 to 65535 for each of the 70 images, not 69 of them'), (np.zeros(70), 'not float64'),
+    (np.zeros(69, int), 'a whole number from 0 to 65535 for each of the 70 images, not 69 of them'),
+    (np.zeros(70), 'not float64'),
     (np.zeros([70, 1], int), 'not int64 [70, 1]'), (np.full(70, -1), 'not 70 of them from -1 to -1'),
     (np.full(70, 2**16), 'from 65536 to 65536'), (np.zeros(0, int), 'not int64 [0]')])
 def test_labels_that_do_not_fit_are_one_line(labels, complaint, tmp_path):

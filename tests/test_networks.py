@@ -199,7 +199,7 @@ def test_a_walk_stays_in_its_class_and_goes_straight_in_the_code(finished):
     assert np.abs(code - straight).max() <= 1.5
 
 
-def test_classes_are_drawn_by_number_and_by_name(finished, tmp_path, refused):
+def test_classes_are_drawn_by_number_and_by_name(finished, tmp_path, refused, capsys):
     for given, expected in [(['1'], [1]), (['Green'], [1]), (['red', '0'], [2, 0]), (['red', '--class', 'blue', '2'], [2, 0, 2])]:
         sample.main([str(finished), '--count', '7', '--npz', str(tmp_path / 'a.npz'), '--class', *given])
         with np.load(tmp_path / 'a.npz') as archive:
@@ -207,8 +207,9 @@ def test_classes_are_drawn_by_number_and_by_name(finished, tmp_path, refused):
         np.testing.assert_array_equal(labels, np.resize(expected, 7))
         np.testing.assert_array_equal(read(images)[0], labels)
         np.testing.assert_array_equal(read(images)[1], read(savedmodel.samples(finished, 7))[1])   # the same latents
+    capsys.readouterr()
     for name in '3', 'nonsense', '-1', '1.0':
-        with refused(f"has no class '{name}': give a number from 0 to 2, or a name of blue, green, red"):
+        with refused(f"has no class '{name}': give a number from 0 to 2, or a name: blue, green, red"):
             sample.main([str(finished), f'--class={name}'])
     with refused('between two, not 3'):
         sample.main([str(finished), '--interpolate', str(tmp_path / 'a.png'), '--class', '0', '1', '2'])
