@@ -35,7 +35,7 @@ SEED = 0                  # random seed
 
 # reports
 SAMPLE_EVERY = 1000       # steps between pictures of the same latents
-EVAL_EVERY = 5000         # steps between ELBOs of the test set and Frechet distances
+EVAL_EVERY = 500          # steps between ELBOs of the test set and other measures
 CHECKPOINT_EVERY = 5000   # steps between checkpoints
 
 
