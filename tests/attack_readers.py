@@ -174,7 +174,9 @@ def archive_case(draw, place):
     """An .npz given to metrics.py is read as NumPy reads it, or refused."""
     path = place.path / 'samples.npz'
     images = np.random.default_rng(0).integers(0, 256, [12, 9, 9, draw.choice([1, 3])], np.uint8)
-    arrays = draw.choice([{'images': images}, {'images': images, 'x': np.ones(3)}, {'x': images}, {
+    labels = draw.choice([np.arange(12), np.arange(12, dtype=np.uint8), np.arange(-1, 11), np.arange(12.0), np.arange(11),
+                          np.arange(12).astype(object), np.array(3), np.full(12, 2**16)])
+    arrays = draw.choice([{'images': images}, {'images': images, 'labels': labels}, {'x': images}, {
         'images': draw.choice([images.astype(np.float32), images[0], images[:0], np.asfortranarray(images), images.astype(object),
                                images.astype('>u2'), np.array('x'), images[..., :0]])}])
     (np.savez if draw.random() < 0.5 else np.savez_compressed)(path, **arrays)
@@ -185,7 +187,9 @@ def archive_case(draw, place):
         damage(draw, path)
 
     def read():
-        found, _ = archives.read(path)
+        found, asked = archives.read(path)
+        if asked is not None:
+            require(asked.dtype == np.int32 and len(asked) == len(found) and asked.min() >= 0, 'labels that are not one for each')
         with zipfile.ZipFile(path) as archive:  # np.load itself takes no archive with something before its first member
             return found, np.lib.format.read_array(io.BytesIO(archive.read('images.npy')), allow_pickle=False)
     done = well(place.forked(read))

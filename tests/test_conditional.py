@@ -169,6 +169,7 @@ def bars(count, classes=3, channels=1, seed=0):
     return images, labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('channels', [1, 3])
 def test_a_judge_learns_what_can_be_learned_and_no_more(channels):
     images, labels = bars(600, channels=channels)
@@ -181,8 +182,10 @@ def test_a_judge_learns_what_can_be_learned_and_no_more(channels):
     assert (shuffled(test) == test_labels).mean() < 0.8
 
 
+@pytest.mark.slow
 def test_what_a_judge_has_learned_is_kept_and_a_damaged_copy_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(judge, 'KEPT', 90)
     images, labels = bars(90)
     trained, calls = judge.trained, []
     monkeypatch.setattr(judge, 'trained', lambda *given: calls.append(1) or trained(*given))
@@ -200,6 +203,8 @@ def test_what_a_judge_has_learned_is_kept_and_a_damaged_copy_is_not_used(tmp_pat
     assert len(calls) == 4 and kept.read_bytes()[:2] == b'PK'
     judge.trained_once(images, labels[::-1].copy(), 3)
     assert len(calls) == 5                                  # other labels, another judge
+    judge.trained_once(images[1:], labels[1:], 3)
+    assert len(calls) == 6 and len(list(tmp_path.rglob('judges/*'))) == 2       # too few to be kept
     monkeypatch.setattr(judge.cache, 'path', lambda name: tmp_path / 'file')
     (tmp_path / 'file').write_text('in the way')
     assert judge.trained_once(images, labels, 3)(images[:2]).shape == (2,)
@@ -245,6 +250,7 @@ def found():
     return {name: row for name, row in numbers.items() if row}
 
 
+@pytest.mark.slow
 def test_each_fault_is_seen_by_the_number_that_is_there_for_it(found):
     real = found['real']
     assert real['gan_test'] > 0.99 and real['gan_test_worst'] > 0.97
@@ -257,6 +263,7 @@ def test_each_fault_is_seen_by_the_number_that_is_there_for_it(found):
     assert swapped['gan_test_worst'] < 0.05 and 0.75 < swapped['gan_test'] < 0.85
 
 
+@pytest.mark.slow
 def test_a_dead_class_is_in_the_columns_that_are_reported(found):
     watch = metrics.Watch('mnist', COUNT, classes=10)
     assert watch.columns == [f'frechet_{COUNT}', 'gan_test', 'gan_test_worst', 'class_frechet_worst']
