@@ -12,7 +12,6 @@ import math
 import data
 import ops
 import run
-from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
@@ -39,40 +38,34 @@ WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1
 SEED = 0                 # random seed
 
 
-def depth():
-    """How many layers halve or double the side of the picture: 2 for 28 pixels, 4 for 64."""
-    count = (IMAGE_SIZE // 4).bit_length() - 1
-    if count < 2 or IMAGE_SIZE % 2 ** count or CHANNELS not in (1, 3):
-        raise files.UserError('IMAGE_SIZE must be 4 to 7, times 2 at least twice (28, 32, 64, 128, ...), CHANNELS 1 or 3')
-    return count
-
-
 def generator(z, y, training):
     """z [B, Z_DIM] from N(0, 1), classes y [B, K] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        side, filters = IMAGE_SIZE >> depth(), WIDTH << depth() - 1                        # for 28 pixels:
+        depth = ops.depth(IMAGE_SIZE, CHANNELS)
+        side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                            # for 28 pixels:
         h = ops.dense(tf.concat([z, y], 1), HIDDEN, 'dense1', bias=False)
         h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
         h = ops.dense(tf.concat([h, y], 1), side * side * filters, 'dense2', bias=False)
         h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
         h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
-        for number in range(1, depth()):
+        for number in range(1, depth):
             filters //= 2
             h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
             h = tf.nn.relu(ops.batch_norm(h, training, f'norm{number + 2}'))
-        return tf.tanh(ops.conv_transpose(h, CHANNELS, f'deconv{depth()}'))                # [B, 28, 28, CHANNELS]
+        return tf.tanh(ops.conv_transpose(h, CHANNELS, f'deconv{depth}'))                  # [B, 28, 28, CHANNELS]
 
 
 def discriminator(x, classes, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1], sigmoid(logits) = P(S = real|x), and class logits
     [B, K], softmax(class logits) = P(C = c|x)."""
+    depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('discriminator', initializer=ops.normal(0.02)):
         h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                                  # [B, 14, 14, WIDTH]
-        for number in range(2, depth() + 1):
+        for number in range(2, depth + 1):
             h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
             h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{number - 1}'))
         h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
-        h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{depth()}'))
+        h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{depth}'))
         return ops.dense(h, 1, 'source'), ops.dense(h, classes, 'class')
 
 

@@ -78,11 +78,6 @@ def elbo(x, y, e):
     return log_likelihood - tf.reduce_sum(tf.exp(log_var) - (1 + log_var) + tf.square(m), 1) / 2     # - KL(q || N(0, 1))
 
 
-def binary(x, u):
-    """x in [-1, 1] -> 0 or 1, with the grey as the probability of 1, by u of the same shape from U[0, 1)."""
-    return tf.cast(u < (x + 1) / 2, tf.float32)
-
-
 def main():
     tf.set_random_seed(SEED)
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
@@ -90,9 +85,9 @@ def main():
     test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x, label = data.batches((images, labels), BATCH_SIZE)
-        x, y = binary(x, ops.uniform([BATCH_SIZE, *images.shape[1:]], 'threshold')), tf.one_hot(label, classes)
+        x, y = ops.binary(x, ops.uniform([BATCH_SIZE, *images.shape[1:]], 'threshold')), tf.one_hot(label, classes)
         with tf.variable_scope('test'):
-            test_x = binary(data.stored(test_images), tf.random.stateless_uniform(test_images.shape, [SEED, 0]))
+            test_x = ops.binary(data.stored(test_images), tf.random.stateless_uniform(test_images.shape, [SEED, 0]))
             test_y = tf.one_hot(test_labels, classes)
             test_e = tf.random.stateless_normal([len(test_images), Z_DIM], [SEED, 1])
     with tf.name_scope('losses'):

@@ -9,7 +9,7 @@ import functools
 import math
 import zlib
 
-from plumbing import convolutions, graph
+from plumbing import convolutions, files, graph
 
 import tensorflow.compat.v1 as tf
 
@@ -117,6 +117,17 @@ def unpool(x, size=2, switches=None):
     return tf.where(tf.equal(repeated(switches), here), filled, tf.zeros_like(filled))
 
 
+def depth(size, channels):
+    """How many layers of a DCGAN halve or double the side of its pictures [size, size, channels]: 2 for 28 pixels, 4 for 64.
+
+    Raises UserError for sizes that leave no 4 to 7 pixels, and for other channels than 1 and 3.
+    """
+    count = (size // 4).bit_length() - 1
+    if count < 2 or size % 2 ** count or channels not in (1, 3):
+        raise files.UserError('IMAGE_SIZE must be 4 to 7, times 2 at least twice (28, 32, 64, 128, ...), CHANNELS 1 or 3')
+    return count
+
+
 def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True):
     """x [B, c] or [B, h, w, c], each channel normalized to mean 0 and variance 1, then scaled and shifted (arXiv:1502.03167).
 
@@ -196,6 +207,11 @@ def noise(shape, name='z'):
     u, v = tf.unstack(uniform([2, -(-count // 2)], name))
     radius, angle = tf.sqrt(-2 * tf.math.log(1 - u)), 2 * math.pi * v
     return tf.reshape(tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 0)[:count], shape, name=name)
+
+
+def binary(x, u):
+    """Pictures x in [-1, 1] -> 0 or 1, with the grey as the probability of 1, by u of the same shape from U[0, 1)."""
+    return tf.cast(u < (x + 1) / 2, tf.float32)
 
 
 def uniform(shape, name):

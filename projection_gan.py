@@ -14,7 +14,6 @@ import math
 import data
 import ops
 import run
-from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
@@ -38,14 +37,6 @@ WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1
 SEED = 0                 # random seed
 
 
-def depth():
-    """How many layers halve or double the side of the picture: 2 for 28 pixels, 4 for 64."""
-    count = (IMAGE_SIZE // 4).bit_length() - 1
-    if count < 2 or IMAGE_SIZE % 2 ** count or CHANNELS not in (1, 3):
-        raise files.UserError('IMAGE_SIZE must be 4 to 7, times 2 at least twice (28, 32, 64, 128, ...), CHANNELS 1 or 3')
-    return count
-
-
 def hidden(h, y, training, name):
     """A layer of G without its weights: batch norm with scale[y] and offset[y], then ReLU. h [B, c] or [B, s, s, c]."""
     h = ops.batch_norm(h, training, name, affine=False)
@@ -59,22 +50,24 @@ def hidden(h, y, training, name):
 def generator(z, y, training):
     """z [B, Z_DIM] from N(0, 1), classes y [B, K] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator'):
-        side, filters = IMAGE_SIZE >> depth(), WIDTH << depth() - 1                        # for 28 pixels:
+        depth = ops.depth(IMAGE_SIZE, CHANNELS)
+        side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                            # for 28 pixels:
         h = hidden(ops.dense(z, HIDDEN, 'dense1', bias=False), y, training, 'norm1')
         h = hidden(ops.dense(h, side * side * filters, 'dense2', bias=False), y, training, 'norm2')
         h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
-        for number in range(1, depth()):
+        for number in range(1, depth):
             filters //= 2
             h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
             h = hidden(h, y, training, f'norm{number + 2}')
-        return tf.tanh(ops.conv_transpose(h, CHANNELS, f'deconv{depth()}'))                # [B, 28, 28, CHANNELS]
+        return tf.tanh(ops.conv_transpose(h, CHANNELS, f'deconv{depth}'))                  # [B, 28, 28, CHANNELS]
 
 
 def discriminator(x, y, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1], classes y [B, K] -> scores [B, 1]."""
+    depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('discriminator'), ops.spectral_norm(training):
         phi = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                                # [B, 14, 14, WIDTH]
-        for number in range(2, depth() + 1):
+        for number in range(2, depth + 1):
             phi = tf.nn.leaky_relu(ops.conv(phi, WIDTH << number - 1, f'conv{number}'))    # [B, 7, 7, 2 WIDTH]
         phi = tf.nn.leaky_relu(ops.dense(tf.reshape(phi, [-1, math.prod(phi.shape[1:])]), HIDDEN, 'dense1'))
         v = ops.dense(y, HIDDEN, 'v', bias=False)                                          # [B, HIDDEN]

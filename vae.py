@@ -86,11 +86,6 @@ def elbo(x, e):
     return log_likelihood(x, decoder(m + tf.exp(log_var / 2) * e)) - kl(m, log_var)
 
 
-def binary(x, u):
-    """x in [-1, 1] -> 0 or 1, with the grey as the probability of 1, by u of the same shape from U[0, 1)."""
-    return tf.cast(u < (x + 1) / 2, tf.float32)
-
-
 def main():
     if Z_DIM < 2:
         raise files.UserError('Z_DIM must be at least 2')
@@ -98,9 +93,9 @@ def main():
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
-        x = binary(data.batches(images, BATCH_SIZE), ops.uniform([BATCH_SIZE, *images.shape[1:]], 'threshold'))
+        x = ops.binary(data.batches(images, BATCH_SIZE), ops.uniform([BATCH_SIZE, *images.shape[1:]], 'threshold'))
         with tf.variable_scope('test'):
-            test = binary(data.stored(test_images), tf.random.stateless_uniform(test_images.shape, [SEED, 0]))
+            test = ops.binary(data.stored(test_images), tf.random.stateless_uniform(test_images.shape, [SEED, 0]))
             e = tf.random.stateless_normal([len(test_images), Z_DIM], [SEED, 1])
     with tf.name_scope('losses'):
         bound = tf.reduce_mean(elbo(x, ops.noise([BATCH_SIZE, Z_DIM], 'e')))

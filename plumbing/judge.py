@@ -12,11 +12,11 @@ EPOCHS = 10          # passes over the pictures
 BATCH = 128          # of them in an update, or all where there are fewer
 RATE = 4e-3          # of Adam: rises for a fifth of the updates, then falls to 0, both in a straight line
 SMOOTHING = 0.05     # of the labels
-SHIFT = 2.0          # pixels that a picture is shifted by, at most, in both directions, each time that it is trained with
-TURN = 0.15          # radians that it is turned by, and the share that it is resized by, at most
+SHIFT = 1.0          # pixels that a picture is shifted by, at most, in both directions, each time that it is trained with
+TURN = 0.05          # radians that it is turned by, and the share that it is resized by, at most
 SIDE = 28            # pixels on a side of what it looks at; others are resized
 KEPT = 1000          # pictures: what is learned of fewer is learned so fast that it is not kept
-VERSION = 1          # of all this: a change makes what is kept in the cache useless
+VERSION = 1          # of the rest of it: a change makes what is kept in the cache useless
 
 
 class Judge:
@@ -90,7 +90,7 @@ def trained_once(images, labels, classes):
     """`trained`, for real pictures: what was learned of them is kept in the user's cache, if they are many."""
     if len(images) < KEPT:
         return trained(images, labels, classes)
-    digest = hashlib.sha256(f'{VERSION} {images.shape} {classes}'.encode())
+    digest = hashlib.sha256(f'{VERSION} {EPOCHS} {BATCH} {RATE} {SMOOTHING} {SHIFT} {TURN} {images.shape} {classes}'.encode())
     for array in images, labels:
         digest.update(np.ascontiguousarray(array))
     path = cache.path('judges') / f'{digest.hexdigest()[:16]}.npz'

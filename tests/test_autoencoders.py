@@ -130,7 +130,7 @@ def test_the_elbo_falls_short_of_log_p_by_the_kl_from_the_posterior(monkeypatch)
 
 def test_the_generator_shows_the_probabilities_and_the_pixels_have_them():
     z, x = tf.constant(random(4, vae.Z_DIM)), np.full([1, 100, 100, 1], 0.3, np.float32)
-    images, logits, drawn = evaluate([vae.generator(z), vae.decoder(z), vae.binary(tf.constant(x), ops.uniform(x.shape, 'u'))])
+    images, logits, drawn = evaluate([vae.generator(z), vae.decoder(z), ops.binary(tf.constant(x), ops.uniform(x.shape, 'u'))])
     np.testing.assert_allclose(images, 2 * scipy.special.expit(logits) - 1, atol=1e-6)
     assert set(np.unique(drawn)) == {0, 1} and drawn.mean() == pytest.approx(0.65, abs=0.02)
 

@@ -2,6 +2,7 @@
 import math
 
 import dcgan
+import ops
 from plumbing import files
 
 import numpy as np
@@ -41,11 +42,9 @@ def test_every_size_comes_out_as_asked(monkeypatch, size, upsample):
 
 
 @pytest.mark.parametrize('size, channels', [(14, 1), (30, 1), (66, 3), (28, 2)])
-def test_other_sizes_are_refused(monkeypatch, size, channels):
-    monkeypatch.setattr(dcgan, 'IMAGE_SIZE', size)
-    monkeypatch.setattr(dcgan, 'CHANNELS', channels)
+def test_other_sizes_are_refused(size, channels):
     with pytest.raises(files.UserError, match='IMAGE_SIZE must be'):
-        dcgan.depth()
+        ops.depth(size, channels)
 
 
 def test_resized_pixels_see_equal_weights_and_transposed_ones_do_not(monkeypatch):
