@@ -30,8 +30,8 @@ HIDDEN = 256             # units of a fully connected layer
 # training
 STEPS = 4000             # one step is one update of D, then one of G
 BATCH_SIZE = 64          # pictures in an update
-D_LEARNING_RATE = 1e-3   # for Adam
-G_LEARNING_RATE = 1e-3   # the same
+D_LEARNING_RATE = 2e-3   # for Adam
+G_LEARNING_RATE = 1e-3   # half of it
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
