@@ -877,7 +877,7 @@ def test_the_samples_of_a_folder_are_measured_against_its_own_test_set(tmp_path,
     folder = str(folder_of(tmp_path / 'set', 700))
     train, test = (data.load(folder, split, 8, 3)[0] for split in ('train', 'test'))
     metrics._yardstick.cache_clear()
-    copies = metrics.measure(train[:70], folder, 70, tmp_path / 'nearest.png')
+    copies = metrics.measure(train[:70], folder, 70, folder=tmp_path)
     assert copies['model']['copied'] == 1 and copies['dataset'] == folder and 'untrained' in copies['evaluator']
     itself = metrics.measure(test, folder, 70)
     for name, value in itself['real'].items():
