@@ -1,6 +1,6 @@
 """AC-GAN: Odena, Olah & Shlens 2016, "Conditional Image Synthesis with Auxiliary Classifier GANs", arXiv:1610.09585.
 
-The generator is told the class c; the discriminator is not, it has to name it. It answers twice, whether x is real and which
+The generator is told the class c; the discriminator is not: it has to name it. It answers twice, whether x is real and which
 class it shows, and both players want the second answer to be right: so a sample pays for looking like another class.
 
     python acgan.py --dataset mnist
@@ -72,7 +72,8 @@ def discriminator(x, classes, training):
 def losses(real, fake, y):
     """What D says of real and of generated images, with their classes y [B, K] -> (d_loss, g_loss), section 4 of the paper.
 
-    D maximizes L_S + L_C and G maximizes L_C - L_S: L_S is the log-likelihood of the source, L_C that of the class.
+    D maximizes L_S + L_C and G maximizes L_C - L_S: L_S is the log-likelihood of the source, L_C that of the class. G's part of
+    L_S is the non-saturating one of arXiv:1406.2661.
     """
     (real_logits, real_classes), (fake_logits, fake_classes) = real, fake
     real_c, fake_c = (tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=y, logits=logits))

@@ -2,7 +2,8 @@
 
 Both networks are told the class y: the generator draws G(z|y), and the discriminator judges whether x is real *and* of that
 class, D(x|y). A real seven that is called a one is never shown to it, so what it learns of the classes it learns from the real
-pairs alone. The networks are those of dcgan.py, with y at the input and at the inner layer of each.
+pairs alone. The networks are those of dcgan.py, with y at the input and at the fully connected layers of
+each.
 
     python cgan.py --dataset mnist
 
@@ -68,7 +69,7 @@ def discriminator(x, y, training):
 
 
 def losses(real_logits, fake_logits):
-    """Logits [B, 1] of real and generated images, each with its label -> (d_loss, g_loss), the game of eq. 2."""
+    """Logits [B, 1] of real and generated images, each with its class -> (d_loss, g_loss): eq. 2, non-saturating for G."""
     d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))    # -log D(x|y) - log(1 - D(G(z|y)|y))
     return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                            # -log D(G(z|y)|y)
 

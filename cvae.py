@@ -49,7 +49,7 @@ def encoder(x, y):
 
 
 def decoder(z, y):
-    """z [B, Z_DIM], classes y [B, K] -> logits [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]; sigmoid(logits): that a pixel is white."""
+    """z [B, Z_DIM], classes y [B, K] -> logits [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]; sigmoid(logits): P(pixel is white)."""
     with ops.network('decoder'):
         h = tf.concat([z, y], 1)
         for number, units in enumerate(reversed(HIDDEN), 1):

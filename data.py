@@ -52,8 +52,7 @@ def load(name, split='train', size=28, channels=None):
     name = full_name(name)
     if split not in ('train', 'test'):
         raise UserError(f'unknown split {split!r}: it is train or test')
-    if channels not in (None, 1, 3) or size < 1:
-        raise UserError(f'{size}x{size} pictures of {channels} channels: channels must be 1 or 3, and the size at least 1')
+    _check_shape(size, channels)
     if name not in NAMES:
         return _load_folder(name, split, size, channels or 3)
     if name == 'stacked_mnist' and channels not in (None, 3):
@@ -69,6 +68,11 @@ def load(name, split='train', size=28, channels=None):
             out[:] = resized.reshape(size, size, -1)        # one channel fills three
         images = fitted
     return images if channels in (None, images.shape[3]) else images.repeat(channels, axis=3), labels
+
+
+def _check_shape(size, channels):
+    if channels not in (None, 1, 3) or size < 1:
+        raise UserError(f'{size}x{size} pictures of {channels} channels: channels must be 1 or 3, and the size at least 1')
 
 
 def _check_size(name, split, size, channels):
@@ -88,6 +92,7 @@ def class_names(name, size=28, channels=None, needed=False):
     with, and as `load` does.
     """
     name = full_name(name)
+    _check_shape(size, channels)
     if name in CLASSES:
         return CLASSES[name]
     found = folders.load(name, size, channels or 3)

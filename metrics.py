@@ -26,6 +26,7 @@ COUNT = {'stacked_mnist': 26000}  # samples to measure, as in published tables; 
 PAIRWISE_COUNT = 10000   # samples of which all pairs are compared, at most: for all but the Frechet distance and the classes
 MIN_COUNT = 65           # pictures that a covariance of 64 features takes
 JUDGED = 10000           # training pictures that the judge of a folder's classes learns from, at most
+CONFUSED = 100           # classes: of more there is no table of confusions
 
 AIM = {                  # what to hope for
     'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
@@ -50,7 +51,8 @@ def measure(images, dataset, count=10000, labels=None, folder=None):
     taken for is said by the set's classifier or, of a folder, by one that is trained on at most JUDGED training pictures.
 
     Returns a dict ready for JSON: dataset, evaluator (its name and version), count, features (their number), paired,
-    neighbours, classes (their names, or None), model and real {name: number, class_shares: list, by_class, confusions},
+    neighbours, classes (their names, or None), model and real {name: number, class_shares: list, by_class}, of the model also
+    confusions (see `judge.confusions`) if there are at most CONFUSED classes,
     ratio {name: model / real, None where real <= 0}.
     `folder`, if given, is where to write pictures: nearest.png, of samples, each with its nearest training picture to the
     right, those that look most like copies first; and with labels confusions.png, of what they were taken for.
@@ -74,18 +76,22 @@ def measure(images, dataset, count=10000, labels=None, folder=None):
         model |= measures.memorisation(distances, real.test_distances)
     if labels is not None:
         labels = measures.subset(labels, count)
-        model |= judge.row(real.reference, real.labels, found[0], labels, real.answers(images, found[1]), len(names),
-                           (judge.trained(images, labels, len(names))(real.test) == real.test_labels).mean())
+        answers = real.answers(images, found[1])
+        model |= judge.row(real.reference, real.labels, found[0], labels, answers, len(names),
+                           (judge.trained(images, labels, len(names))(real.test) == real.test_labels).mean(), real.counts)
     if folder and real.test_distances is not None:
         order = np.argsort(distances[:, 0] / np.maximum(distances[:, 1], 1e-9), kind='stable')[:PAIRS]
         pairs = np.stack([images[order], real.train[where[order]]], 1)
         viz.save(folder / 'nearest.png', viz.grid(pairs.reshape(-1, *images.shape[1:]), 16))
-    if folder and names:
-        viz.confusions(folder / 'confusions.png', np.array(model['confusions']), names)
+    if names and len(names) <= CONFUSED:
+        model['confusions'] = judge.confusions(labels, answers, len(names)).tolist()
+        if folder:
+            viz.confusions(folder / 'confusions.png', np.array(model['confusions']), names)
     return {'dataset': dataset, 'evaluator': extract.name, 'count': count, 'paired': min(count, PAIRWISE_COUNT),
             'features': real.reference.shape[1], 'neighbours': measures.NEIGHBOURS, 'classes': names,
             'model': model, 'real': real.row,
-            'ratio': {name: model[name] / real.row[name] if real.row[name] > 0 else None for name in AIM if name in model}}
+            'ratio': {name: model[name] / real.row[name] if real.row[name] > 0 else None
+                      for name in AIM if name in model and name in real.row}}
 
 
 class _Yardstick(typing.NamedTuple):
@@ -93,6 +99,7 @@ class _Yardstick(typing.NamedTuple):
     train: np.ndarray                  # all training pictures
     reference: np.ndarray              # features of some of them [count, F]
     labels: np.ndarray | None          # their classes
+    counts: np.ndarray | None          # of each class, how many pictures are compared within it
     test: np.ndarray                   # all test pictures
     test_labels: np.ndarray | None
     row: dict                          # the numbers of real pictures
@@ -112,16 +119,18 @@ def _yardstick(dataset, count, shape, by_class):
     chosen = measures.subset(train, count)
     reference, some = extract(chosen)[0], measures.subset(test, count)
     found = extract(some)
-    row, test_distances, answers, chosen_labels = _row(reference, found, expected), None, None, None
+    row, test_distances, answers, chosen_labels, counts = _row(reference, found, expected), None, None, None, None
     if dataset != 'stacked_mnist':
         test_distances = measures.nearest(some, train)[0]
         row |= measures.memorisation(test_distances, test_distances)
     if by_class:
-        answers, chosen_labels = _answers(dataset, shape), measures.subset(labels, count)
+        answers = _answers(dataset, shape)
+        chosen_labels, asked = measures.subset(labels, count), measures.subset(test_labels, count)
         classes = len(data.class_names(dataset, shape[0], shape[2]))
-        row |= judge.row(reference, chosen_labels, found[0], measures.subset(test_labels, count), answers(some, found[1]),
-                         classes, (judge.trained_once(chosen, chosen_labels, classes)(test) == test_labels).mean())
-    return _Yardstick(train, reference, chosen_labels, test, test_labels, row, test_distances, expected, answers)
+        counts = np.minimum(*(np.bincount(found, minlength=classes) for found in (chosen_labels, asked)))
+        row |= judge.row(reference, chosen_labels, found[0], asked, answers(some, found[1]), classes,
+                         (judge.trained_once(judge.small(chosen), chosen_labels, classes)(test) == test_labels).mean())
+    return _Yardstick(train, reference, chosen_labels, counts, test, test_labels, row, test_distances, expected, answers)
 
 
 def _answers(dataset, shape):
@@ -130,8 +139,8 @@ def _answers(dataset, shape):
         return lambda images, p: p.argmax(1)
     with contextlib.redirect_stdout(io.StringIO()):
         images, labels = _pictures(dataset, 'train', shape)
-    asked = judge.trained_once(*(np.asarray(measures.subset(array, JUDGED)) for array in (images, labels)),
-                               len(data.class_names(dataset, shape[0], shape[2])))
+    chosen = measures.subset(np.arange(len(images)), JUDGED)
+    asked = judge.trained_once(judge.small(images, chosen), labels[chosen], len(data.class_names(dataset, shape[0], shape[2])))
     return lambda images, p: asked(images)
 
 
@@ -205,7 +214,7 @@ class Watch:
         self.labels = measures.subset(labels, count) if names and len(names) == classes else None
         self.columns = [f'frechet_{count}']
         if self.labels is not None:
-            self._answers = _answers(dataset, shape)
+            self._answers = functools.cache(lambda: _answers(dataset, shape))   # a finished run needs none
             enough = np.bincount(self.labels).max() > self._reference.shape[1]
             self.columns += ['gan_test', 'gan_test_worst', *(['class_frechet_worst'] if enough else [])]
 
@@ -214,7 +223,7 @@ class Watch:
         found, p = self._extract(samples)
         numbers = {self.columns[0]: measures.frechet_distance(self._reference, found)}
         if self.labels is not None:
-            numbers |= judge.row(self._reference, self.labels, found, self.labels, self._answers(samples, p), self._classes)
+            numbers |= judge.row(self._reference, self.labels, found, self.labels, self._answers()(samples, p), self._classes)
         return {name: numbers[name] for name in self.columns}
 
 
@@ -233,7 +242,7 @@ def report(folder, dataset, shape):
     model, real = result['model'], result['real']
     numbers = ', '.join(f'{name.replace("_", " ")} {model[name]:.3f} ({real[name]:.3f})' for name in (
         'frechet_distance', 'precision', 'recall', 'coverage', 'modes', 'mode_kl', 'gan_test', 'gan_train', 'class_frechet')
-        if name in model)
+        if name in model and name in real)
     worst = f'; {_worst(result)}' if result['classes'] else ''
     return f'{count:,} samples (real pictures): {numbers}{worst}; all of it in {folder / "metrics.json"}'
 
@@ -243,7 +252,8 @@ def _worst(result):
     model = result['model']
     shares = [1 if share is None else share for share in model['by_class']['gan_test']]
     worst = int(np.argmin(shares))
-    return f'the worst class is {result["classes"][worst]}, {shares[worst]:.1%} of its samples right'
+    name = files.shortened(files.one_line(result['classes'][worst]))
+    return f'the worst class is {name}, {shares[worst]:.1%} of its samples right'
 
 
 def _samples(folder, dataset, shape, count, seed, best=False):
@@ -251,10 +261,10 @@ def _samples(folder, dataset, shape, count, seed, best=False):
 
     Where the generator can be asked for the set's classes, they are those of the training pictures that are the reference.
     """
-    classes = networks.classes_of(savedmodel.generator(folder, best).inputs)
-    names = data.class_names(dataset, shape[0], shape[2]) if classes else None
+    names = data.class_names(dataset, shape[0], shape[2])
+    known = names and runfolder.read(folder)['classes'] == list(names)
     labels = None
-    if names and len(names) == classes:
+    if known and networks.classes_of(savedmodel.generator(folder, best).inputs) == len(names):
         labels = measures.subset(_pictures(dataset, 'train', shape)[1], count)
     return savedmodel.samples(folder, count, seed, best, labels), labels
 

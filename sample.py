@@ -78,19 +78,24 @@ def samples(generate, folder, count, seed, largest, classes=()):
 
 
 def numbers_of(wanted, inputs, folder):
-    """The numbers of the classes `wanted`, each a number or a name. Raises UserError for one that the run does not have."""
+    """The numbers of the classes `wanted`, each a name or a number. Raises UserError for one that the run does not have.
+
+    A name counts before a number, and one in the same letters before one in others.
+    """
     count = networks.classes_of(inputs)
     if not count:
-        raise files.UserError(f'{folder} is not a conditional run, it cannot be asked for a class: leave out --class')
+        raise files.UserError(f'{folder} is not a conditional run and cannot be asked for a class: leave out --class')
     names = runfolder.read(folder)['classes'] or []
-    known = {name.casefold(): number for number, name in reversed(list(enumerate(names[:count])))}
-    known = {str(number): number for number in range(count)} | known
-    for text in wanted:
-        if text.casefold() not in known:
+    names = names if len(names) == count else []
+    known = {name.casefold(): number for number, name in enumerate(names)}
+    known |= {**{str(number): number for number in range(count)}, **{name: number for number, name in enumerate(names)}}
+    numbers = [known.get(text, known.get(text.casefold())) for text in wanted]
+    for text, number in zip(wanted, numbers, strict=True):
+        if number is None:
             told = ', '.join([name for name in names if name not in map(str, range(count))][:20])
             raise files.UserError(files.one_line(f'{folder} has no class {text!r}: give a number from 0 to {count - 1}'
                                                  f'{f", or a name: {told}" if told else ""}'))
-    return [known[text.casefold()] for text in wanted]
+    return numbers
 
 
 def main(arguments=None):
@@ -120,7 +125,7 @@ def parse(arguments):
     parser.add_argument('--seed', type=flags.whole('the seed'), default=0, help='of the latents [0]')
     parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
     parser.add_argument('--class', dest='classes', action='extend', nargs='+', metavar='CLASS',
-                        help='names or numbers of the classes to draw, of a conditional run, in turn [all of them]')
+                        help='names (or else numbers) of the classes to draw, of a conditional run, in turn [all of them]')
     one = parser.add_mutually_exclusive_group()
     one.add_argument('--png', type=flags.path, help='file of the grid [samples.png in the folder of the run]')
     one.add_argument('--npz', type=flags.path, help='file of the array images, uint8 [N, H, W, C], instead of a '

@@ -3,6 +3,7 @@ import csv
 import math
 import statistics
 import sys
+import warnings
 
 from plumbing import files
 from plumbing.pixels import save, to_uint8  # noqa: F401  part of what scripts draw with
@@ -163,14 +164,16 @@ def confusions(path, counts, names):
     axes = figure.add_subplot(xlabel='taken for', ylabel='asked for')
     axes.imshow(np.maximum(percents, 0.01), norm=matplotlib.colors.LogNorm(0.01, 100), cmap='Blues')
     if few:
-        labels = [name.encode('unicode_escape').decode().replace('$', r'\$')[:20] for name in names]
-        axes.set_xticks(range(len(counts)), labels, rotation=45 if max(map(len, labels)) > 2 else 0, ha='right')
+        labels = [files.one_line(name).replace('$', r'\$')[:20] for name in names]
+        turned = max(map(len, labels)) > 2
+        axes.set_xticks(range(len(counts)), labels, rotation=45 if turned else 0, ha='right' if turned else 'center')
         axes.set_yticks(range(len(counts)), labels)
         for row, column in zip(*np.nonzero(counts), strict=True):
             percent = percents[row, column]
             axes.text(column, row, f'{percent:.1f}' if percent < 99.95 else '100', ha='center', va='center', fontsize=7,
                       color='white' if percent > 5 else 'black')
-    with files.replacing(path) as temporary:
+    with files.replacing(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of letters that the font does not have
         figure.savefig(temporary, dpi=100)
 
 

@@ -47,23 +47,27 @@ def controls(dataset, count):
 
 
 def controls_by_class(dataset, count):
-    """Returns {name of the fault: (`count` test pictures uint8 [count, 28, 28, 1], the classes [count] they shall show)}."""
-    test, right = (measures.subset(array, count) for array in data.load(dataset, 'test'))
+    """Returns {name of the fault: (`count` pictures uint8 [count, 28, 28, 1], the classes [count] they shall show)}.
+
+    They are training pictures that are not of the reference: what a classifier learns of them is tested on the test set.
+    """
+    images, right = (measures.subset(array, len(array))[-count:] for array in data.load(dataset, 'train'))
     right, random = right.astype(np.int32), np.random.default_rng(0)
 
     def showing(c, pictures):
-        images = test.copy()
-        images[right == c] = pictures[np.arange((right == c).sum()) % len(pictures)]
-        return images, right
+        shown = images.copy()
+        shown[right == c] = pictures[np.arange((right == c).sum()) % len(pictures)]
+        return shown, right
 
     return {
-        'labels shuffled': (test, random.permutation(right)),
-        'a tenth of the labels shuffled': (test, np.where(np.arange(count) < count // 10, random.permutation(right), right)),
-        'classes 3 and 8 exchanged': (test, np.select([right == 3, right == 8], [8, 3], right)),
-        'class 8 shown for 3': showing(3, test[right == 8]),
-        'noise for 3': showing(3, random.integers(0, 256, [9, *test.shape[1:]], np.uint8)),
-        'class 3 copied': showing(3, test[right == 3][:1]),
-        'ten pictures of each class': (np.concatenate([test[right == c][:10] for c in range(10)])[
+        'none': (images, right),
+        'labels shuffled': (images, random.permutation(right)),
+        'a tenth of the labels shuffled': (images, np.where(np.arange(count) < count // 10, random.permutation(right), right)),
+        'classes 3 and 8 exchanged': (images, np.select([right == 3, right == 8], [8, 3], right)),
+        'class 8 shown for 3': showing(3, images[right == 8]),
+        'noise for 3': showing(3, random.integers(0, 256, [9, *images.shape[1:]], np.uint8)),
+        'class 3 copied': showing(3, images[right == 3][:1]),
+        'ten pictures of each class': (np.concatenate([images[right == c][:10] for c in range(10)])[
             10 * right + np.arange(count) % 10], right),
     }
 
@@ -90,7 +94,8 @@ def main(dataset, count, by_class):
     print('|---|' + '---|' * len(columns))
     rows = {'real (test set)': first['real']} | {name: result['model'] for name, result in results.items()}
     for name, row in rows.items():
-        print(f'| {name} | ' + ' | '.join(f'{row[column]:{form}}' for column, form in columns.items()) + ' |')
+        cells = [f'{row[column]:{form}}' if column in row else '-' for column, form in columns.items()]
+        print(f'| {name} | {" | ".join(cells)} |')
 
 
 if __name__ == '__main__':

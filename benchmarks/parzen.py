@@ -4,7 +4,7 @@
 
 The protocol of Goodfellow et al. 2014 (arXiv:1406.2661, section 5): a Gaussian on each of 10,000 samples, pixels in [0, 1], the
 width of the Gaussians chosen by the likelihood of validation pictures, and the mean over 10,000 test pictures with its
-standard error, in nats. Theis et al. 2016 (arXiv:1511.01844, section 3.3) show that the number says little: in 784 dimensions
+standard error, in nats. Theis et al. 2016 (arXiv:1511.01844) show that the number says little: in 784 dimensions
 it is far from the true likelihood, and it ranks models wrongly (their k-means centres beat the real pictures).
 The validation pictures are the last 10,000 training pictures, which our runs have trained with; the paper keeps them apart.
 """
@@ -55,6 +55,9 @@ def unit(images):
 
 
 def main(folders):
+    sets = {runfolder.read_settings(folder)['DATASET'] for folder in folders}
+    if len(sets) > 1 or not sets <= {'mnist', 'fashion_mnist'}:
+        raise files.UserError(f'runs of {" and ".join(sorted(sets))}: give runs of mnist, or runs of fashion_mnist')
     for folder in folders:
         with contextlib.redirect_stdout(sys.stderr):
             dataset = runfolder.read_settings(folder)['DATASET']

@@ -1,4 +1,5 @@
 """An .npz of pictures, with their classes where it has them. It may be anybody's: what it claims is not believed."""
+import functools
 import io
 import itertools
 import math
@@ -31,7 +32,10 @@ def read(path):
                 images = _member(path, archive, 'images', _check_images)
                 if 'labels.npy' not in archive.namelist():
                     return images, None
-                return images, _labels(path, _member(path, archive, 'labels', _check_labels), len(images))
+                labels = _member(path, archive, 'labels', functools.partial(_check_labels, count=len(images)))
+                if labels.min() < 0 or labels.max() >= 2**16:
+                    raise UserError(f'{path}: labels must be from 0 to 65535, not from {labels.min()} to {labels.max()}')
+                return images, labels.astype(np.int32)
         except (UserError, MemoryError):
             raise
         except Exception as error:              # damaged files make the parsers raise anything
@@ -48,16 +52,10 @@ def _check_images(path, dtype, shape):
                         f'save at most {LARGEST // math.prod(shape[1:])} of them')
 
 
-def _check_labels(path, dtype, shape):
-    if dtype.kind not in 'iu' or len(shape) != 1 or not 0 < shape[0] <= LARGEST // dtype.itemsize:
-        raise UserError(f'{path}: labels must be whole numbers [N], not {shortened(f"{dtype} {list(shape)}")}')
-
-
-def _labels(path, labels, count):
-    if len(labels) != count or labels.min() < 0 or labels.max() >= 2**16:
-        raise UserError(f'{path}: labels must be a whole number from 0 to 65535 for each of the {count} images, not '
-                        f'{len(labels)} of them from {labels.min()} to {labels.max()}')
-    return labels.astype(np.int32)
+def _check_labels(path, dtype, shape, count):
+    if dtype.kind not in 'iu' or shape != (count,):
+        raise UserError(f'{path}: labels must be whole numbers [{count}], one for each image, not '
+                        f'{shortened(f"{dtype} {list(shape)}")}')
 
 
 def _member(path, archive, name, check):

@@ -1,21 +1,25 @@
 """Does a picture show the class it was asked for? Classifiers that are trained here, and the numbers per class."""
 import contextlib
 import hashlib
+import zipfile
 import zlib
 
 from plumbing import cache, features, files, hardware, measures
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 EPOCHS = 10          # passes over the pictures
+UPDATES = 300        # at least, where there are few
 BATCH = 128          # of them in an update, or all where there are fewer
 RATE = 4e-3          # of Adam: rises for a fifth of the updates, then falls to 0, both in a straight line
 SMOOTHING = 0.05     # of the labels
 SHIFT = 1.0          # pixels that a picture is shifted by, at most, in both directions, each time that it is trained with
 TURN = 0.05          # radians that it is turned by, and the share that it is resized by, at most
-SIDE = 28            # pixels on a side of what it looks at; others are resized
+SIDE = 28            # pixels on a side of what it looks at; see `small`
 KEPT = 1000          # pictures: what is learned of fewer is learned so fast that it is not kept
+LARGEST = 2**26      # bytes of what is read from the cache, at most: 2**16 classes take 17 MB
 VERSION = 1          # of the rest of it: a change makes what is kept in the cache useless
 
 
@@ -28,9 +32,9 @@ class Judge:
         shapes['conv1'] = (*shapes['conv1'][:2], channels, shapes['conv1'][3])
         self.shapes = {f'{name}/{part}': shape[-1:] if part == 'b' else shape for name, shape in shapes.items() for part in 'wb'}
         with tf.Graph().as_default() as graph:
-            self._images, self._labels = tf.placeholder(tf.uint8, [None, None, None, channels]), tf.placeholder(tf.int32, [None])
+            self._images, self._labels = tf.placeholder(tf.uint8, [None, SIDE, SIDE, channels]), tf.placeholder(tf.int32, [None])
             self._rate = tf.placeholder(tf.float32, [])
-            x = tf.image.resize(tf.cast(self._images, tf.float32), [SIDE, SIDE], tf.image.ResizeMethod.AREA) / 127.5 - 1
+            x = tf.cast(self._images, tf.float32) / 127.5 - 1
             step = tf.get_variable('step', [], tf.int64, initializer=tf.zeros_initializer(), trainable=False, use_resource=True)
             self._weights = {name: tf.get_variable(name, initializer=_start(name, shape) if weights is None else weights[name],
                                                    use_resource=True) for name, shape in self.shapes.items()}
@@ -44,8 +48,9 @@ class Judge:
 
     def train(self, images, labels):
         """Trains on images uint8 [N, H, W, C] and labels [N], in an order that is always the same."""
-        random, batch = np.random.RandomState(0), min(BATCH, len(images))
-        order = np.concatenate([random.permutation(len(images)) for _ in range(EPOCHS)])
+        images, random, batch = small(images), np.random.RandomState(0), min(BATCH, len(images))
+        epochs = max(EPOCHS, -(-UPDATES * batch // len(images)))
+        order = np.concatenate([random.permutation(len(images)) for _ in range(epochs)])
         update = self._session.make_callable(self._update, [self._images, self._labels, self._rate])
         steps = len(order) // batch
         for step in range(1, steps + 1):
@@ -57,8 +62,24 @@ class Judge:
 
     def __call__(self, images):
         """uint8 [N, H, W, C] -> classes int32 [N]."""
+        images = small(images)
         blocks = [images[i:i + 500] for i in range(0, len(images), 500)]
         return np.concatenate([self._session.run(self._answers, {self._images: block}) for block in blocks])
+
+
+def small(images, chosen=None):
+    """Pictures uint8 [N, H, W, C] as a judge looks at them, uint8 [N, SIDE, SIDE, C]: means of the pixels that fall together.
+
+    chosen: indices of those to take, which need not fit into memory as they are.
+    """
+    if chosen is None and images.shape[1:3] == (SIDE, SIDE):
+        return images
+    chosen = np.arange(len(images)) if chosen is None else chosen
+    found = np.empty([len(chosen), SIDE, SIDE, images.shape[3]], np.uint8)
+    for index, out in zip(chosen, found, strict=True):
+        picture = Image.fromarray(np.asarray(images[index]).squeeze())
+        out[:] = np.asarray(picture.resize([SIDE, SIDE], Image.Resampling.BOX)).reshape(out.shape)
+    return found
 
 
 def _moved(x, step):
@@ -90,11 +111,15 @@ def trained_once(images, labels, classes):
     """`trained`, for real pictures: what was learned of them is kept in the user's cache, if they are many."""
     if len(images) < KEPT:
         return trained(images, labels, classes)
-    digest = hashlib.sha256(f'{VERSION} {EPOCHS} {BATCH} {RATE} {SMOOTHING} {SHIFT} {TURN} {images.shape} {classes}'.encode())
+    recipe = VERSION, EPOCHS, UPDATES, BATCH, RATE, SMOOTHING, SHIFT, TURN, images.shape, classes
+    digest = hashlib.sha256(repr(recipe).encode())
     for array in images, labels:
         digest.update(np.ascontiguousarray(array))
     path = cache.path('judges') / f'{digest.hexdigest()[:16]}.npz'
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST:
+                raise ValueError('more than any judge has')
         with np.load(path) as archive:
             return Judge(images.shape[3], classes, {name: archive[name] for name in archive})
     except Exception:  # there is none, or it is damaged, which makes the parsers raise anything
@@ -106,31 +131,33 @@ def trained_once(images, labels, classes):
     return judge
 
 
-def row(reference, reference_labels, found, asked, answers, classes, accuracy=None):
+def row(reference, reference_labels, found, asked, answers, classes, accuracy=None, most=None):
     """What is to be known of pictures that were each asked to show a class, as a dict ready for JSON.
 
     reference [N, F] and its labels [N]: features of real pictures; found [M, F]: those of the pictures; asked, answers [M]: the
-    class each was asked for, and the one that a classifier takes it for; accuracy: of a classifier trained on them, if it was.
+    class each was asked for, and the one that a classifier takes it for; accuracy: of a classifier trained on them, if it was;
+    most [K]: how many pictures of each class may be compared, for distances of equal counts, which they depend on.
     gan_test: the share that is right, and gan_test_worst: that of the worst class; gan_train: `accuracy` (Shmelkov et al. 2018,
     arXiv:1807.09499); class_frechet: the mean of the Frechet distances within the classes, and class_frechet_worst: the largest
-    (left out where no class has enough pictures); by_class: the numbers of each class, [K], None where there are none;
-    confusions [K][K]: in row i and column j the number of pictures that were asked to show i and were taken for j.
+    (left out where no class has enough pictures); by_class: the numbers of each class, [K], None where there are none.
     """
-    matrix = np.bincount(np.asarray(asked, np.int64) * classes + answers, minlength=classes ** 2).reshape(classes, classes)
-    total = matrix.sum(1)
-    right = np.where(total, np.diag(matrix) / np.maximum(total, 1), np.nan)
-    within = np.array([_within(reference[reference_labels == c], found[asked == c]) for c in range(classes)])
-    numbers = {'gan_test': float(np.trace(matrix) / total.sum()), 'gan_test_worst': float(np.nanmin(right))}
+    asked = np.asarray(asked, np.int64)
+    total = np.bincount(asked, minlength=classes)
+    right = np.bincount(asked[asked == answers], minlength=classes)
+    shares = [float(r / t) if t else None for r, t in zip(right, total, strict=True)]
+    counts = np.minimum(total, np.bincount(reference_labels, minlength=classes))
+    counts = counts if most is None else np.minimum(counts, most)
+    within = [measures.frechet_distance(reference[reference_labels == c][:count], found[asked == c][:count])
+              if count > found.shape[1] else None for c, count in enumerate(counts)]
+    numbers = {'gan_test': float(right.sum() / total.sum()), 'gan_test_worst': min(s for s in shares if s is not None)}
     if accuracy is not None:
         numbers['gan_train'] = float(accuracy)
-    if np.isfinite(within).any():
-        numbers |= {'class_frechet': float(np.nanmean(within)), 'class_frechet_worst': float(np.nanmax(within))}
-    by_class = {name: [None if np.isnan(value) else float(value) for value in values]
-                for name, values in [('gan_test', right), ('class_frechet', within)]}
-    return {**numbers, 'by_class': by_class, 'confusions': matrix.tolist()}
+    if known := [distance for distance in within if distance is not None]:
+        numbers |= {'class_frechet': sum(known) / len(known), 'class_frechet_worst': max(known)}
+    return {**numbers, 'by_class': {'gan_test': shares, 'class_frechet': within}}
 
 
-def _within(ours, theirs):
-    """The Frechet distance of features [N, F] and [M, F] at the same count, which it depends on; NaN if that is too small."""
-    count = min(len(ours), len(theirs))
-    return measures.frechet_distance(ours[:count], theirs[:count]) if count > ours.shape[1] else np.nan
+def confusions(asked, answers, classes):
+    """[K, K]: in row i and column j the number of pictures that were asked to show class i and were taken for j."""
+    pairs = np.asarray(asked, np.int64) * classes + answers
+    return np.bincount(pairs, minlength=classes ** 2).reshape(classes, classes)

@@ -159,7 +159,7 @@ def _is_valid(record):
         for found in described.values():
             networks.inputs_of(found)
             assert isinstance(found['output'], str)
-        assert classes is None or all(isinstance(name, str) for name in classes)
+        assert classes is None or isinstance(classes, list) and all(isinstance(name, str) for name in classes)
         assert isinstance(record['settings']['DATASET'], str)
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
         return False

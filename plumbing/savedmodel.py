@@ -77,7 +77,8 @@ class Loaded:
         model, = saved_model_pb2.SavedModel.FromString(files.content(path / 'saved_model.pb', 2**31)).meta_graphs
         signature = model.signature_def['serving_default']
         given, made = {name: signature.inputs[name].name for name in self.inputs}, signature.outputs[self.output].name
-        network = tf.graph_util.extract_sub_graph(model.graph_def, [name.partition(':')[0] for name in (*given.values(), made)])
+        network = tf.graph_util.extract_sub_graph(model.graph_def, [name.partition(':')[0] for name in (
+            *given.values(), made, *(networks.one_hot(name) for name, found in self.inputs.items() if found.kind == 'label'))])
         network.ClearField('library')
         if odd := sorted({node.op for node in network.node} - OPERATIONS):
             raise files.UserError(f'{path} has operations that no network of ours has ({", ".join(odd)}), and they could do '

@@ -9,6 +9,7 @@ import cvae
 import data
 import metrics
 import projection_gan
+import viz
 from benchmarks import controls, parzen
 from plumbing import archives, files, judge, measures, networks
 
@@ -67,7 +68,16 @@ def test_the_projection_is_linear_in_y_with_a_vector_for_each_class(fresh_graph,
 
     first, second, both, none = evaluate([scores(y) for y in ([1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0])])
     np.testing.assert_allclose(first + second - none, both, rtol=1e-4, atol=1e-5)
-    assert np.abs(first - second).max() > 1e-4
+    assert np.ptp(first - second) > 1e-4                    # it is of the picture, not a number for each class
+
+
+def test_the_discriminator_of_cgan_is_told_the_class(build):
+    built = build('cgan')
+    x = tf.constant(random(3, 28, 28, 1))
+    first, second = (cgan.discriminator(x, tf.one_hot(labels, 10), training=False) for labels in ([0, 1, 2], [1, 1, 2]))
+    with built.session() as session:
+        first, second = session.run([first, second])
+    assert abs(first[0] - second[0]) > 1e-5 and (first[1:] == second[1:]).all()
 
 
 def test_a_class_has_a_scale_and_an_offset_of_its_own(fresh_graph):
@@ -113,7 +123,6 @@ def test_the_elbo_of_cvae_is_that_of_numpy(fresh_graph, monkeypatch):
 
 @pytest.mark.parametrize('name', CONDITIONAL)
 def test_another_label_gives_another_picture(name, build):
-    """Another label gives another picture."""
     built = build(name)
     generator = built.given['networks']['generator']
     z, label = tf.constant(random(3, built.script.Z_DIM)), tf.placeholder(tf.int32, [3])
@@ -154,7 +163,12 @@ def test_a_class_needs_two_pictures_to_train_with(tmp_path):
         data.class_names(zoo(tmp_path / 'a', cats=30, owls=1), 28, 1, needed=True)
     assert data.class_names(str(tmp_path / 'a'), 28, 1) == ('cats', 'owls')      # for who does not need them
     assert data.class_names(zoo(tmp_path / 'b', cats=30, owls=9), 28, 1, needed=True) == ('cats', 'owls')
-    Image.new('L', [28, 28]).save(tmp_path / 'b/stray.png')
+    zoo(tmp_path / 'c', cats=30, owls=9)
+    Image.new('L', [28, 28]).save(tmp_path / 'c/stray.png')
+    with pytest.raises(files.UserError, match=r'c has no classes: a picture \(stray.png\) is beside its subfolders: move'):
+        data.class_names(str(tmp_path / 'c'), 28, 1, needed=True)
+    with pytest.raises(files.UserError, match='channels must be 1 or 3'):
+        data.class_names(str(tmp_path / 'b'), 28, 2, needed=True)
 
 
 # the judge
@@ -217,11 +231,14 @@ def test_the_row_of_a_class_by_hand():
     answers = asked.copy()
     answers[:10], answers[40:42] = 1, 2                     # of class 0 ten are taken for 1, of class 1 two for 2
     row = judge.row(reference, labels, found, asked, answers, 3, accuracy=0.5)
-    assert row['confusions'] == [[30, 10, 0], [0, 38, 2], [0, 0, 3]]
+    assert judge.confusions(asked, answers, 3).tolist() == [[30, 10, 0], [0, 38, 2], [0, 0, 3]]
     assert row['gan_test'] == pytest.approx(71 / 83) and row['gan_test_worst'] == 0.75 and row['gan_train'] == 0.5
     assert row['by_class']['gan_test'] == pytest.approx([0.75, 0.95, 1])
     within = [measures.frechet_distance(reference[labels == c], found[asked == c][:30]) for c in (0, 1)]
     assert row['by_class']['class_frechet'] == [*map(pytest.approx, within), None]   # three pictures have no covariance
+    fewer = judge.row(reference, labels, found, asked, answers, 3, most=np.array([20, 30, 30]))['by_class']['class_frechet']
+    assert fewer[0] == pytest.approx(measures.frechet_distance(reference[labels == 0][:20], found[:20]))
+    assert fewer[1:] == [within[1], None]
     assert row['class_frechet'] == pytest.approx(np.mean(within)) and row['class_frechet_worst'] == pytest.approx(max(within))
     few = judge.row(reference[:6], labels[:6], found[:6], asked[:6], answers[:6], 3)
     assert 'class_frechet' not in few and few['by_class']['gan_test'][1:] == [None, None] and 'gan_train' not in few
@@ -269,6 +286,14 @@ def test_a_dead_class_is_in_the_columns_that_are_reported(found):
     assert watch.columns == [f'frechet_{COUNT}', 'gan_test', 'gan_test_worst', 'class_frechet_worst']
     np.testing.assert_array_equal(watch.labels, measures.subset(data.load('mnist')[1], COUNT))
     assert set(found['real']) == set(watch.columns)
+    test, labels = data.load('mnist', 'test')
+    order = np.argsort(labels, kind='stable')
+    samples = test[order[np.searchsorted(labels[order], watch.labels) + np.arange(COUNT) % 800]]    # of each class as asked
+    alive = watch(samples)
+    samples[watch.labels == 4] = 0                          # a class of black pictures
+    dead = watch(samples)
+    assert alive['gan_test_worst'] > 0.95 and dead['gan_test_worst'] == 0 and 0.85 < dead['gan_test'] < 0.92
+    assert dead['class_frechet_worst'] > 10 > alive['class_frechet_worst']
     assert metrics.Watch('mnist', COUNT).columns == [f'frechet_{COUNT}'] and metrics.Watch('mnist', COUNT).labels is None
     assert metrics.Watch('mnist', COUNT, classes=7).labels is None      # codes of a network's own, not the set's classes
 
@@ -299,14 +324,36 @@ def test_a_folder_is_measured_with_a_judge_of_its_own(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.parametrize('labels, complaint', [
-    (np.zeros(69, int), 'a whole number from 0 to 65535 for each of the 70 images, not 69 of them'),
+    (np.zeros(69, int), 'labels must be whole numbers [70], one for each image, not int64 [69]'),
     (np.zeros(70), 'not float64'),
-    (np.zeros([70, 1], int), 'not int64 [70, 1]'), (np.full(70, -1), 'not 70 of them from -1 to -1'),
-    (np.full(70, 2**16), 'from 65536 to 65536'), (np.zeros(0, int), 'not int64 [0]')])
+    (np.zeros([70, 1], int), 'not int64 [70, 1]'), (np.full(70, -1), 'labels must be from 0 to 65535, not from -1 to -1'),
+    (np.full(70, 2**16), 'not from 65536 to 65536'), (np.zeros(0, int), 'not int64 [0]')])
 def test_labels_that_do_not_fit_are_one_line(labels, complaint, tmp_path):
     np.savez(tmp_path / 'a.npz', images=np.zeros([70, 28, 28, 1], np.uint8), labels=labels)
     with pytest.raises(files.UserError, match=re.escape(complaint)):
         archives.read(tmp_path / 'a.npz')
+
+
+@pytest.mark.slow
+def test_a_folder_with_hardly_enough_pictures_of_a_class(tmp_path, monkeypatch):
+    """Of one class the reference has more than the 64 that a covariance takes, and the test pictures have not."""
+    images, labels = bars(1140, classes=2)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / f'set/{label}$').mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[:, :, 0]).save(tmp_path / f'set/{label}$/{number}.png')
+    (train, train_labels), (test, test_labels) = (data.load(str(tmp_path / 'set'), split, 28, 1) for split in ('train', 'test'))
+    reference = measures.subset(train_labels, len(test))
+    shown = np.concatenate([np.flatnonzero(train_labels == c)[:(reference == c).sum()] for c in range(2)])
+    result = metrics.measure(train[shown], str(tmp_path / 'set'), len(test), train_labels[shown].astype(int), tmp_path)
+    both = [name for name in ('class_frechet', 'class_frechet_worst') if name in result['model']]
+    assert all(name in result['real'] and name in result['ratio'] for name in both) and 'gan_train' in result['ratio']
+    assert (tmp_path / 'confusions.png').exists() and metrics.table(result)
+
+
+def test_confusions_of_many_classes_and_odd_names(tmp_path):
+    viz.confusions(tmp_path / 'a.png', np.eye(3, dtype=int), ['$x', 'a\nb', '猫'])
+    viz.confusions(tmp_path / 'b.png', np.eye(60, dtype=int), [str(n) for n in range(60)])
+    assert all(Image.open(tmp_path / name).size[0] > 300 for name in ('a.png', 'b.png'))
 
 
 def test_labels_that_the_set_does_not_have_are_refused():

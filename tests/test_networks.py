@@ -4,6 +4,7 @@ Its generator paints what it is given: the label on the upper half of a picture,
 picture was made from can be read off its pixels.
 """
 import json
+import shutil
 
 import sample
 from plumbing import savedmodel
@@ -211,6 +212,20 @@ def test_classes_are_drawn_by_number_and_by_name(finished, tmp_path, refused, ca
     for name in '3', 'nonsense', '-1', '1.0':
         with refused(f"has no class '{name}': give a number from 0 to 2, or a name: blue, green, red"):
             sample.main([str(finished), f'--class={name}'])
+    settings = json.loads((finished / 'settings.json').read_text())
+    shutil.copytree(finished, tmp_path / 'run')
+    for classes, given, expected in [(['Dog', 'cat', 'dog'], 'dog', 2), (['Dog', 'cat', 'dog'], 'CAT', 1),
+                                     (['1', '10', '2'], '1', 0), (['1', '10', '2'], '0', 0), (['a', 'b'], '2', 2)]:
+        (tmp_path / 'run/settings.json').write_text(json.dumps({**settings, 'classes': classes}))
+        sample.main([str(tmp_path / 'run'), '--count', '1', '--npz', str(tmp_path / 'a.npz'), '--class', given])
+        assert np.load(tmp_path / 'a.npz')['labels'] == [expected]
+    capsys.readouterr()
+    with refused("has no class 'b': give a number from 0 to 2"):    # two names are not those of three classes
+        sample.main([str(tmp_path / 'run'), '--class', 'b'])
+    for classes in {'a': 1}, 'abc', [1]:
+        (tmp_path / 'run/settings.json').write_text(json.dumps({**settings, 'classes': classes}))
+        with refused('settings.json is damaged'):
+            sample.main([str(tmp_path / 'run'), '--class', 'b'])
     with refused('between two, not 3'):
         sample.main([str(finished), '--interpolate', str(tmp_path / 'a.png'), '--class', '0', '1', '2'])
 
@@ -232,6 +247,7 @@ def test_it_is_measured_class_by_class_without_being_asked(finished):
     rows = scalars(finished)
     assert {row['step'] for row in rows if row['gan_test']} == {'4', '8', str(STEPS)}
     assert all(0 <= float(row['gan_test_worst']) <= float(row['gan_test']) < 0.6 for row in rows if row['gan_test'])
+    assert any(float(row['gan_test']) > 0.1 for row in rows if row['gan_test'])     # grey is taken for one of three colours
     assert 'class_frechet_worst' not in rows[0]             # 27 pictures of a class have no covariance
 
 

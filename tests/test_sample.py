@@ -141,7 +141,7 @@ def folder(tmp_path, monkeypatch):
     (['runs/a run', '--png', 'a.png', '--interpolate', 'b.png'], 'not allowed with'),
     (['runs/a run', '--npz', 'a.npz', '--interpolate', 'b.png'], 'not allowed with'),
     (['runs/a run', '--interpolate', 'a.png', '--count', '3'], 'leave one of them out'),
-    (['runs/a run', '--class', '7'], 'runs/a run is not a conditional run, it cannot be asked for a class: leave out --class'),
+    (['runs/a run', '--class', '7'], 'runs/a run is not a conditional run and cannot be asked for a class: leave out --class'),
     (['--class', '7', 'runs/a run'], 'run'), (['runs/a run', '--class'], '--class')])
 def test_sample_mistakes_are_one_line_with_status_2(arguments, complaint, folder, refused):
     (folder.parents[1] / 'file').write_text('x')

@@ -114,7 +114,7 @@ def test_other_sizes_and_colour(name, build):
             assert network.output != 'images' or network.apply(inputs).shape.as_list() == [3, 20, 20, 3]
 
 
-@pytest.mark.parametrize('name', ['wgan_gp', 'conv_autoencoder', 'balanced_gan', 'dcgan'])
+@pytest.mark.parametrize('name', ['wgan_gp', 'conv_autoencoder', 'balanced_gan', 'dcgan', 'cgan', 'acgan', 'projection_gan'])
 def test_sizes_that_cannot_be_halved_are_refused(name, fresh_graph, monkeypatch):
     script = importlib.import_module(name)
     monkeypatch.setattr(data, 'load', drive.load)
