@@ -60,7 +60,7 @@ def controls_by_class(dataset, count):
         return shown, right
 
     return {
-        'none': (images, right),
+        'no fault': (images, right),
         'labels shuffled': (images, random.permutation(right)),
         'a tenth of the labels shuffled': (images, np.where(np.arange(count) < count // 10, random.permutation(right), right)),
         'classes 3 and 8 exchanged': (images, np.select([right == 3, right == 8], [8, 3], right)),
