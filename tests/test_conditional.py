@@ -121,6 +121,7 @@ def test_the_elbo_of_cvae_is_that_of_numpy(fresh_graph, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', CONDITIONAL)
 def test_another_label_gives_another_picture(name, build):
     built = build(name)
