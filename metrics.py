@@ -261,12 +261,12 @@ def _samples(folder, dataset, shape, count, seed, best=False):
 
     Where the generator can be asked for the set's classes, they are those of the training pictures that are the reference.
     """
-    names = data.class_names(dataset, shape[0], shape[2])
+    generate, names = savedmodel.generator(folder, best), data.class_names(dataset, shape[0], shape[2])
     known = names and runfolder.read(folder)['classes'] == list(names)
     labels = None
-    if known and networks.classes_of(savedmodel.generator(folder, best).inputs) == len(names):
+    if known and networks.classes_of(generate.inputs) == len(names):
         labels = measures.subset(_pictures(dataset, 'train', shape)[1], count)
-    return savedmodel.samples(folder, count, seed, best, labels), labels
+    return generate.draw(networks.draw(generate.inputs, count, seed, labels)), labels
 
 
 def _default_count(dataset, shape):

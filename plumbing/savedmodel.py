@@ -149,10 +149,7 @@ def generator(folder, best=False):
     return found
 
 
-def samples(folder, count, seed=0, best=False, labels=None):
-    """`count` samples of a run, uint8 [count, H, W, C]; a seed's first samples are the same for every count.
-
-    labels: the classes [count] that they shall show, instead of all in turn.
-    """
+def samples(folder, count, seed=0, best=False):
+    """`count` samples of a run, uint8 [count, H, W, C]; a seed's first samples are the same for every count."""
     generate = generator(folder, best)
-    return generate.draw(networks.draw(generate.inputs, count, seed, labels))
+    return generate.draw(networks.draw(generate.inputs, count, seed))
