@@ -145,6 +145,20 @@ def _real(name, interval, text):
     return number
 
 
+def written(path):
+    """The constants that a source file has at its top level, without importing it: a namespace, as `parse` takes it."""
+    with tokenize.open(path) as file:
+        tree = ast.parse(file.read())
+    return {'__file__': str(path), '__doc__': ast.get_docstring(tree, clean=False),
+            **{node.targets[0].id: ast.literal_eval(node.value) for node in _assignments(tree)}}
+
+
+def _assignments(tree):
+    """The statements `NAME = literal` of a module, of UPPERCASE names."""
+    return [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id.isupper() and isinstance(node.value, ast.Constant | ast.Tuple | ast.UnaryOp)]
+
+
 def _comments(path):
     """{name: comment} of the top-level lines `NAME = literal  # comment` of a source file."""
     with tokenize.open(path) as file:
@@ -152,6 +166,4 @@ def _comments(path):
     at_line = {token.start[0]: token.string.lstrip('# ')
                for token in tokenize.generate_tokens(iter(source.splitlines(keepends=True)).__next__)
                if token.type == tokenize.COMMENT}
-    return {node.targets[0].id: at_line.get(node.lineno, '') for node in ast.parse(source).body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
-            and isinstance(node.value, ast.Constant | ast.Tuple | ast.UnaryOp)}
+    return {node.targets[0].id: at_line.get(node.lineno, '') for node in _assignments(ast.parse(source))}
