@@ -3,15 +3,17 @@
 A script ends in `run.train(...)`; started as a program it calls `run.main(globals())`. The constants below are flags of
 every script; a script that has one of them too has a default of its own.
 """
+import contextlib
 import math
 import pathlib
 import sys
 import time
+import types
 
 import data
 import metrics
 import viz
-from plumbing import checkpoints, files, flags, graph, hardware, interrupts, recorder, runfolder, sampler
+from plumbing import checkpoints, code, files, flags, graph, hardware, interrupts, recorder, runfolder, sampler
 from plumbing.networks import classes_of, images, label, network, normal, uniform  # noqa: F401  for scripts' networks
 
 import numpy as np
@@ -19,7 +21,8 @@ import tensorflow.compat.v1 as tf
 import tqdm
 
 DATA_DIR = ''            # folder to look for the data set first; the environment variable GAN_DATA_DIR does the same
-RUN_DIR = ''             # folder of the run; by default runs/<script>-<dataset>
+RUN_DIR = ''             # folder of the run; by default runs/<script>-<dataset>-<what was changed by flags>
+FRESH = False            # start again: remove the run that is in its folder
 PRECISION = 'auto'       # 'auto', 'float32' or 'mixed': mixed computes in 16 bits; auto does on a CPU with bfloat16, on images
 LOG_EVERY = 10           # steps between rows of scalars.csv and points in TensorBoard
 EPOCHS = 0               # passes over the data, instead of STEPS; 0 leaves it to STEPS
@@ -30,15 +33,24 @@ CHECKPOINT_EVERY = 500   # steps between checkpoints; the last three are kept
 GRID = 64                # samples of a picture, from 1 to 10000
 
 
-def main(script):
-    """Runs a script (its `globals()`) as a program: constants from flags, main() in a fresh graph, errors in one line."""
-    with files.one_line_errors():
-        if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()]):
-            raise files.UserError('--steps and --epochs both say how long to train: give one of them')
-        data.DATA_DIR = DATA_DIR
-        hardware.prepare(script.get('PRECISION', PRECISION))
-        with tf.Graph().as_default():
-            script['main']()
+def main(script, arguments=None):
+    """Runs a script (its `globals()`) as a program: constants from flags, main() in a fresh graph, errors in one line.
+
+    arguments: flags, in the place of the command line's: `run.main(vars(dcgan), ['--steps', '500'])` in a notebook. They hold
+    for this call. Then errors are raised as files.UserError.
+    """
+    before = [(module, flags.constants(module)) for module in (globals(), script)]
+    with files.one_line_errors() if arguments is None else contextlib.nullcontext():
+        try:
+            if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()], arguments):
+                raise files.UserError('--steps and --epochs both say how long to train: give one of them')
+            data.DATA_DIR = DATA_DIR
+            hardware.prepare(script.get('PRECISION', PRECISION))
+            with tf.Graph().as_default():
+                script['main']()
+        finally:
+            for module, constants in before:
+                module.update(constants)
 
 
 def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict):
@@ -57,9 +69,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     Raises files.UserError for a folder that is another run's or in use, damaged checkpoints, and values that are not finite.
     """
     settings, classes = _settings(script, updates)
-    steps, folder = settings['STEPS'], _folder(script, settings)
-    whose = folder, pathlib.Path(script['__file__']).name, settings
-    runfolder.check(*whose)
+    steps, folder, name = settings['STEPS'], _folder(script, settings), pathlib.Path(script['__file__']).name
+    runfolder.check(folder, name, settings, FRESH)
     print(graph.parameter_counts())
 
     averaged = graph.sampling(networks, settings['WEIGHT_AVERAGE'], updates[-1], pictures, measures)
@@ -75,9 +86,11 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     watch = _watch(settings, shape, networks)
     frechet = watch.columns[0] if watch else None
     reports = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif']
-    described = {name: found.described() for name, found in networks.items()}
+    built = code.fingerprint(graph_def, [[update.name for update in updates], list(scalars)],
+                             [script['__file__'], *_modules(script)])
+    owner = runfolder.Owner(name, settings, {name: found.described() for name, found in networks.items()}, classes, built)
 
-    with runfolder.claimed(*whose, described, classes) as completed, \
+    with runfolder.claimed(folder, owner, FRESH) as completed, \
             tf.Session(config=hardware.session_config(settings['PRECISION'])) as session:
         # Restore
         session.run(ready)
@@ -157,6 +170,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
             else:
                 files.write_json(folder / name, {name: float(value) for name, value in result.items()})
             completed.add([name], step)
+        checkpoints.keep(folder / 'checkpoints', step, 1)
     more = f'; draw more with: python sample.py {folder}' if shape else ''
     print(f'finished: look at {folder}/samples.gif and losses.png{more}')
     return folder, result
@@ -165,6 +179,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
 def _settings(script, updates):
     """(constants of a run as they are recorded, with STEPS from EPOCHS if that was given; names of the classes or None)."""
     settings = {**flags.constants(globals()), **flags.constants(script)}
+    del settings['FRESH']
     settings['PRECISION'] = hardware.resolve(settings['PRECISION'], images=bool(tf.get_collection('batches')))
     settings['STEPS'] = _steps(updates, settings['STEPS'], settings['EPOCHS'])
     settings['DATASET'] = data.NAMES.get(settings['DATASET'].lower(), settings['DATASET'])
@@ -175,6 +190,12 @@ def _settings(script, updates):
             settings['PICTURES'] = fingerprint
             classes = data.class_names(settings['DATASET'], settings['IMAGE_SIZE'], settings['CHANNELS'])
     return settings, classes
+
+
+def _modules(script):
+    """The files of the project's modules that a script imports."""
+    found = [value.__file__ for value in script.values() if isinstance(value, types.ModuleType) and hasattr(value, '__file__')]
+    return [path for path in found if pathlib.Path(path).parent == pathlib.Path(__file__).parent]
 
 
 def _steps(updates, steps, epochs):
@@ -188,8 +209,12 @@ def _steps(updates, steps, epochs):
 
 
 def _folder(script, settings):
-    name = pathlib.Path(settings['DATASET']).name or 'pictures'
-    return pathlib.Path(files.expanded(RUN_DIR) or f'runs/{pathlib.Path(script["__file__"]).stem}-{files.shortened(name)}')
+    if RUN_DIR:
+        return pathlib.Path(files.expanded(RUN_DIR))
+    shared, own = flags.written(__file__), flags.written(script['__file__'])
+    written, now = {**own, **shared, **own}, flags.constants({**script, **globals(), **script})
+    changed = {name: value for name, value in now.items() if name in written and value != written[name]}
+    return pathlib.Path('runs', runfolder.name(script['__file__'], settings['DATASET'], changed))
 
 
 def _watch(settings, shape, networks):

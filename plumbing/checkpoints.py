@@ -38,14 +38,20 @@ def save(folder, step, session, saver):
             files.to_disk(folder / _name(step, '.new-', end))
         for end in ENDS:
             (folder / _name(step, '.new-', end)).replace(folder / _name(step, end=end))
-        older = [other for other in steps(folder) if other < step]
-        for old in older[:1 - KEPT]:
-            for end in reversed(ENDS):
-                (folder / _name(old, end=end)).unlink(missing_ok=True)
-        with files.inside(folder):  # for tf.train.latest_checkpoint
-            tf.train.update_checkpoint_state('.', _name(step), [*map(_name, older[1 - KEPT:]), _name(step)])
+        keep(folder, step, KEPT)
     except (tf.errors.OpError, OSError) as error:
         raise files.UserError(f'cannot save step {step} in {folder}: {files.reason(error)}') from None
+
+
+def keep(folder, step, count):
+    """Removes the checkpoints before `step` but for so many that `count` are left with its own, the newest."""
+    older = [other for other in steps(folder) if other < step]
+    kept = older[max(0, len(older) - count + 1):]
+    for old in older[:len(older) - len(kept)]:
+        for end in reversed(ENDS):
+            (folder / _name(old, end=end)).unlink(missing_ok=True)
+    with files.inside(folder):  # for tf.train.latest_checkpoint
+        tf.train.update_checkpoint_state('.', _name(step), list(map(_name, [*kept, step])))
 
 
 def restore(folder, session, saver):
@@ -68,7 +74,7 @@ def restore(folder, session, saver):
             complaint = f'{folder / _name(step)} is damaged ({files.reason(error)})'
             print(files.one_line(f'{complaint}; trying the one before'), file=sys.stderr)
     if found:
-        raise files.UserError(f'no checkpoint can be read: {complaint}; give another --run-dir to start again')
+        raise files.UserError(f'no checkpoint can be read: {complaint}; --fresh starts again, or give another --run-dir')
     return 0
 
 
@@ -80,7 +86,7 @@ def _check(step, folder):
     if saved != shapes:
         odd = sorted(name for name in {**saved, **shapes} if saved.get(name) != shapes.get(name))
         raise files.UserError(f'the networks are not those of {folder / _name(step)} ({odd[0]} and {len(odd) - 1} more differ): '
-                              'the script was edited; give another --run-dir')
+                              'the script was edited; give another --run-dir, or --fresh to start again')
     held = int(reader.get_tensor(graph.progress()[0].op.name))
     if held != step:
         raise ValueError(f'it holds step {held}')

@@ -4,11 +4,14 @@ import hashlib
 import json
 import os
 import pathlib
+import platform
+import re
 import socket
 import sys
 import time
+import typing
 
-from plumbing import checkpoints, files, networks
+from plumbing import checkpoints, code, files, networks
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -18,50 +21,156 @@ try:
 except ImportError:  # Windows: two programs that train in one folder are not noticed
     fcntl = None
 
-FREE = ('STEPS', 'EPOCHS', 'RUN_DIR', 'DATA_DIR')  # settings that may change when a run is resumed
-RECORDED = ('script', 'settings', 'networks', 'classes', 'versions')  # the keys of settings.json
+FREE = ('STEPS', 'EPOCHS', 'RUN_DIR', 'DATA_DIR', 'FRESH')  # settings that may change when a run is resumed
+RECORDED = ('script', 'settings', 'networks', 'classes', 'code', 'versions')  # the keys of settings.json
+MADE = (  # by training and by commands, in a run's folder, besides its networks; settings.json is removed last
+    'checkpoints', 'completed.json', 'events.out.tfevents.*', 'scalars.csv', 'scalars-damaged.csv', 'samples', 'samples.gif',
+    'losses.png', 'metrics.json', 'nearest.png', 'confusions.png', 'retrieval.png', 'samples.png', '*/saved_model.pb')
+DECIDE = 'tensorflow', 'processor', 'threads'  # those of `_versions` that bits are known to depend on
+AGAIN = 'give another --run-dir, or --fresh to start again'
 
 
-def check(folder, script, settings):
-    """Makes sure that a folder is new, or of a run of the same script and settings; reads only.
+class Owner(typing.NamedTuple):
+    """Whose a run is, as settings.json keeps it."""
+    script: str               # its file's name
+    settings: dict            # {name: value} of its constants
+    networks: dict            # {name: description of a network}
+    classes: list | None      # names of the data set's classes
+    code: dict                # its `code.fingerprint`
 
-    Raises files.UserError if it is another run's.
+
+def name(script, dataset, changed):
+    """The name of a run's folder: 'dcgan-mnist-seed-1' of the path of the script, its data set, and {constant: value}.
+
+    changed: the constants that are not as in the files; those that a resumed run may change do not count. Where they are
+    many, a sum of them stands for them.
+    """
+    words = {constant: value for constant, value in changed.items() if constant not in (*FREE, 'DATASET')}
+    told = ''.join(f'-{_told(constant, value)}' for constant, value in words.items())
+    if len(told) > 60:
+        told = '-' + hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:8]
+    return f'{pathlib.Path(script).stem}-{files.shortened(pathlib.Path(dataset).name or "pictures")}{told}'
+
+
+def _told(constant, value):
+    flag = constant.lower().replace('_', '-')
+    if isinstance(value, bool):
+        return flag if value else f'no-{flag}'
+    numbers = value if isinstance(value, tuple) else [value]
+    return '-'.join([flag, *(re.sub(r'[^\w.+-]', '_', f'{n:g}' if isinstance(n, float) else str(n)) for n in numbers)])
+
+
+def check(folder, script, settings, fresh=False):
+    """Makes sure that a folder is new, or of a run of the same script and settings, or of one that no checkpoint was made of.
+
+    It reads only. fresh: whether the run in it will be removed. Raises files.UserError if it is another run's.
     """
     if (folder / 'settings.json').exists():
+        if fresh or not _begun(folder):
+            return
         record = read(folder)
-        before = {'script': record['script'], **record['settings']}
-        now = json.loads(json.dumps({'script': script, **settings}))
-        same = before.get('PICTURES') == now.get('PICTURES')
-        if not same and all(before.get(name) == now.get(name) for name in ('DATASET', 'IMAGE_SIZE', 'CHANNELS')):
+        now, before = _plain({'script': script, **settings}), {'script': record['script'], **record['settings']}
+        changed = differences(before, now)
+        if set(changed) == {'PICTURES'}:
             raise files.UserError(f'the pictures in {now["DATASET"]} have changed since {folder} was begun with them: they were '
-                                  f'{before.get("PICTURES")}, now {now.get("PICTURES")}; give another --run-dir')
-        if same and 'PICTURES' in now:
-            before['DATASET'] = now['DATASET']  # the same pictures in another place
-        changed = [f'{name} was {before.get(name)!r}, now {now.get(name)!r}' for name in {**before, **now}
-                   if name not in (*FREE, 'PICTURES') and before.get(name) != now.get(name)]
+                                  f'{before.get("PICTURES")}, now {now.get("PICTURES")}; {AGAIN}')
         if changed:
-            raise files.UserError(f'{folder} is a run with other settings: {"; ".join(changed)}; give another --run-dir')
+            told = '; '.join(f'{name} was {old!r}, now {new!r}' for name, (old, new) in changed.items() if name != 'PICTURES')
+            raise files.UserError(f'{folder} is a run with other settings: {told}; {AGAIN}')
     elif folder.exists() and any(not entry.name.startswith('.') for entry in folder.iterdir()):
         raise files.UserError(f'{folder} is not empty and not the folder of a run; give another --run-dir')
 
 
+def _begun(folder):
+    """Whether a run has got to a checkpoint, even if somebody has removed that since."""
+    return bool(checkpoints.steps(folder / 'checkpoints') or Completed(folder).step)
+
+
+def differences(before, now):
+    """{constant: (its value before, its value now)} where two runs' settings differ in what makes them different runs."""
+    same = 'PICTURES' in now and before.get('PICTURES') == now['PICTURES']  # perhaps in another place
+    return {name: (before.get(name), now.get(name)) for name in {**before, **now}
+            if name not in (*FREE, *(['DATASET'] if same else [])) and before.get(name) != now.get(name)}
+
+
+def _plain(record):
+    """As JSON gives it back: tuples become lists."""
+    return json.loads(json.dumps(record))
+
+
 @contextlib.contextmanager
-def claimed(folder, script, settings, described, classes):
+def claimed(folder, owner, fresh=False):
     """The context in which no other program trains in the folder; what a killed one left half-done is mended.
 
-    described: {name: description of a network}; classes: names of the data set's classes, or None. Yields its `Completed`.
-    Raises files.UserError, and touches nothing, if it is another run's, or if another program trains in it.
+    owner: Owner. If `fresh`, the run in the folder is removed first; and so is another one that never got to a checkpoint.
+    Yields the `Completed`.
+    Raises files.UserError, and touches nothing, if it is another run's, if another program trains in it, or if the code that
+    builds its graph has been edited since.
     """
-    check(folder, script, settings)
+    check(folder, *owner[:2], fresh)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        check(folder, script, settings)  # another program may have made it meanwhile
+        check(folder, *owner[:2], fresh)  # another program may have made it meanwhile
         files.clean(folder)
-        versions = {'tensorflow': tf.version.VERSION, 'numpy': np.__version__, 'python': sys.version.split()[0]}
-        record = dict(zip(RECORDED, (script, settings, described, classes, versions), strict=True))
-        files.write_json(folder / 'settings.json', record)
-        yield Completed(folder)
+        known = (folder / 'settings.json').exists()
+        if known and (fresh or not _begun(folder) and not _is_of(folder, owner)):
+            _remove(folder)
+            known = False
+        completed = Completed(folder)
+        history = _history(folder, owner, completed.step) if known else [_versions(0)]
+        files.write_json(folder / 'settings.json', dict(zip(RECORDED, (*owner, history), strict=True)))
+        yield completed
 
+
+def _is_of(folder, owner):
+    try:
+        record = read(folder)
+    except files.UserError:
+        return False
+    return record['script'] == owner.script and not differences(record['settings'], _plain(owner.settings)) \
+        and not code.edited(record['code'] or owner.code, owner.code)[1]
+
+
+def _remove(folder):
+    """Removes what training and commands have made in a folder, and says what."""
+    steps = checkpoints.steps(folder / 'checkpoints')
+    found = [path for pattern in MADE for path in folder.glob(pattern)] + [folder / 'settings.json']
+    found = [path.parent if path.name == 'saved_model.pb' else path for path in found]
+    size = sum(path.stat().st_size for top in found for path in ([top] if top.is_file() else top.rglob('*')) if path.is_file())
+    told = f'at step {steps[-1]}' if steps else 'without a checkpoint'
+    print(files.one_line(f'removes the run {told} in {folder}, {size / 1e6:,.0f} MB: '
+                         f'{", ".join(path.name for path in found)}'), flush=True)
+    for path in found:
+        files.remove(path)
+
+
+def _history(folder, owner, step):
+    """The versions that a run has been trained with from which step on, the present ones included; says if bits may differ.
+
+    Raises files.UserError if the code that builds its graph has been edited.
+    """
+    record = read(folder)
+    *earlier, before = record['versions']
+    now = _versions(step)
+    moved = [f'{name} was {before.get(name)}, now {now[name]}' for name in DECIDE if before.get(name) != now[name]]
+    named, boxes = code.edited(record['code'] or owner.code, owner.code)
+    if boxes and (named or not moved):      # another version of TensorFlow may build another graph of the same code
+        told = f'{" and ".join(named)} {"was" if len(named) == 1 else "were"}' if named else 'the project was'
+        raise files.UserError(f'{told} edited since {folder} was begun ({", ".join(boxes)}): {AGAIN}')
+    if moved and step:
+        print(files.one_line(f'{"; ".join(moved)}: bits may differ from here on'), flush=True)
+    return [*earlier, before] if {**before, 'step': step} == now else [*earlier, before, now]
+
+
+def _versions(step):
+    """What the bits of a run depend on, from a step on, besides its settings and code."""
+    cpuinfo = pathlib.Path('/proc/cpuinfo')
+    models = [line.split(':')[1].strip() for line in cpuinfo.read_text(errors='replace').splitlines()
+              if line.startswith('model name')] if cpuinfo.exists() else [platform.processor()]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return {'step': step, 'tensorflow': tf.version.VERSION, 'numpy': np.__version__, 'python': platform.python_version(),
+            'processor': models[0] if models else platform.machine(),
+            'threads': int(os.environ.get('TF_NUM_INTRAOP_THREADS') or cores)}
 
 @contextlib.contextmanager
 def _locked(folder):
@@ -79,8 +188,10 @@ def _locked(folder):
         file.truncate(0)
         now = time.strftime('%Y-%m-%d %H:%M:%S')
         print(f'process {os.getpid()} on {socket.gethostname()} since {now}', file=file, flush=True)
-        yield
-        file.truncate(0)
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 class Completed:
@@ -145,6 +256,9 @@ def read(folder):
         record = None
     if not isinstance(record, dict) or not isinstance(record.get('settings'), dict) or 'script' not in record:
         raise files.UserError(f'{path} is damaged: give another --run-dir, or put back a copy of it')
+    record = {'code': None, **record}
+    if isinstance(record.get('versions'), dict):  # as runs were recorded at first
+        record['versions'] = [{'step': 0, **record['versions']}]
     if any(key not in record for key in RECORDED):
         raise files.UserError(f'{folder} is a run of an earlier version, which cannot be resumed or read: train again in '
                               'another --run-dir')
@@ -161,6 +275,8 @@ def _is_valid(record):
             assert isinstance(found['output'], str)
         assert classes is None or isinstance(classes, list) and all(isinstance(name, str) for name in classes)
         assert isinstance(record['settings']['DATASET'], str)
+        assert all(isinstance(found, dict) for found in record['versions']) and record['versions']
+        assert record['code'] is None or all(isinstance(record['code'][part], dict) for part in ('graph', 'files'))
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
         return False
     return True

@@ -22,6 +22,12 @@ import tensorflow.compat.v1 as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCRIPTS = sorted(path.stem for path in ROOT.glob('*.py') if re.search(r'^    run\.main\(globals\(\)\)$', path.read_text(), re.M))
+# A bomb: the run ends as if it was killed before it removed all but its last checkpoint.
+THREE = '''
+from plumbing import checkpoints
+_keep = checkpoints.keep
+checkpoints.keep = lambda folder, step, count: None if count == 1 else _keep(folder, step, count)
+'''
 SMALLER = {'WIDTH': 2, 'HIDDEN': 16, 'UNROLL': 1}  # where a script has a constant of this name
 
 

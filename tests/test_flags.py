@@ -1,7 +1,12 @@
 """Flags from a source file written for the test."""
-from plumbing import flags
+import os
+import subprocess
+import sys
+
+from plumbing import flags, runfolder
 
 import pytest
+from conftest import ROOT
 
 SCRIPT = '''"""A script for a test."""
 STEPS = 3000              # how long, 0.5 hours
@@ -159,3 +164,40 @@ def test_help_shows_the_comments(tmp_path, capsys):
     for comment in ('0.5 hours [3000]', "Adam's [0.0002]", '100 % shared [5]', '--resize, --no-resize', 'of every script',
                     'enough here [float32]'):
         assert comment in text
+
+
+@pytest.mark.parametrize('changed, name', [
+    ({}, 'toy-grid'), ({'STEPS': 3, 'RUN_DIR': 'x', 'DATASET': 'grid'}, 'toy-grid'), ({'PACKING': 2}, 'toy-grid-packing-2'),
+    ({'G_LEARNING_RATE': 1e-3, 'SEED': 1}, 'toy-grid-g-learning-rate-0.001-seed-1'),
+    ({'DECAY': False, 'BATCH_NORM': True}, 'toy-grid-no-decay-batch-norm'), ({'HIDDEN': (16, 8)}, 'toy-grid-hidden-16-8'),
+    ({'NAME': 'a/../b c'}, 'toy-grid-name-a_.._b_c')])
+def test_the_name_of_a_run_tells_what_was_changed(changed, name):
+    assert runfolder.name('some/where/toy.py', 'grid', changed) == name
+
+
+def test_many_changes_become_a_sum_that_no_other_changes_have():
+    many = {f'CONSTANT_{number}': number for number in range(9)}
+    names = {runfolder.name('toy.py', 'grid', {**many, 'CONSTANT_3': other}) for other in range(50)}
+    assert len(names) == 50 and all(len(name) < 30 for name in names)
+    assert runfolder.name('toy.py', 'x' * 300, many).startswith('toy-xxx') and len(runfolder.name('toy.py', 'x' * 300, many)) < 130
+    assert runfolder.name('toy.py', '/', {}) == 'toy-pictures'
+
+
+@pytest.mark.parametrize('arguments, status', [(['--help'], 0), (['--stepz', '3'], 2), (['--steps', 'many'], 2), (['--beta1', '2'], 2)])
+def test_help_and_mistakes_end_before_tensorflow_is_imported(arguments, status):
+    done = subprocess.run([sys.executable, '-X', 'importtime', ROOT / 'dcgan.py', *arguments], capture_output=True, text=True)
+    imported = [line.split('|')[-1].strip() for line in done.stderr.splitlines() if line.startswith('import time:')]
+    said = [line for line in done.stderr.splitlines() if not line.startswith('import time:')]
+    assert done.returncode == status and len(said) == (1 if status else 0) and 'plumbing.flags' in imported
+    assert not {'tensorflow', 'numpy'} & set(imported)
+
+
+@pytest.mark.slow
+def test_importing_tensorflow_prints_nothing_unless_it_fails(tmp_path):
+    command = [sys.executable, '-c', 'import ops; import tensorflow as tf; print(tf.__version__)']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.count('\n') == 1 and done.stderr == '', done.stderr
+    (tmp_path / 'tensorflow').mkdir()
+    (tmp_path / 'tensorflow/__init__.py').write_text('import os\nos.write(2, b"why not\\n")\nraise ImportError("no such library")\n')
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+    assert done.returncode and 'why not' in done.stderr and 'no such library' in done.stderr

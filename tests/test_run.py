@@ -14,7 +14,7 @@ import data
 import dcgan
 import run
 import sample
-from plumbing import flags, savedmodel
+from plumbing import files, flags, savedmodel
 
 import drive
 import forkserver
@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
-from conftest import as_flags, assert_same_run, contents, scalars, small, wait_for, weights
+from conftest import ROOT, THREE, as_flags, assert_same_run, contents, scalars, small, wait_for, weights
 
 pytestmark = pytest.mark.slow
 SMALL = [*as_flags(small(dcgan)), *'--steps 40 --log-every 5 --sample-every 10 --checkpoint-every 5 --eval-every 0'.split()]
@@ -61,7 +61,7 @@ def test_the_folder_of_a_run(finished):
     assert names == {'.lock', 'settings.json', 'completed.json', 'checkpoints', events, 'scalars.csv', 'samples', 'samples.gif',
                      'losses.png', 'generator'}
     assert sorted(path.name for path in folder.glob('samples/*')) == [f'step-{n:06d}.png' for n in (0, 10, 20, 30, 40)]
-    assert len(list(folder.glob('checkpoints/*.index'))) == 3
+    assert [path.name for path in folder.glob('checkpoints/*.index')] == ['step-000040.index']
     assert re.search(r'discriminator: [\d,]+ parameters, generator: [\d,]+ parameters', out) and 'samples' in out
     record = json.loads((folder / 'settings.json').read_text())
     assert record['settings']['BATCH_SIZE'] == 8 and record['classes'] == list('0123456789')
@@ -208,7 +208,9 @@ def test_stopped_it_saves_and_says_how_to_resume(finished, tmp_path):
     assert_same_run(folder, finished[0])
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(finished, copy):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(finished, tmp_path):
+    copy = tmp_path / 'run'
+    assert train(copy, bomb=THREE)[0] == 0
     path, = copy.glob('checkpoints/step-000040.data-*')
     bits = bytearray(path.read_bytes())
     bits[len(bits) // 2] ^= 1
@@ -323,3 +325,86 @@ def test_digits_smaller_than_the_classifier_takes_are_measured(size, tmp_path):
     assert [row['step'] for row in scalars(tmp_path / 'run') if row['frechet_80']] == ['2']
     result = json.loads((tmp_path / 'run/metrics.json').read_text())
     assert result['evaluator'] == 'evaluator-mnist-v1' and savedmodel.samples(tmp_path / 'run', 1).shape == (1, size, size, 1)
+
+
+# experiments
+
+def edited(tmp_path, *changes):
+    """A copy of dcgan.py in which each (text, other text) of `changes` has been replaced."""
+    source = (ROOT / 'dcgan.py').read_text()
+    for old, new in changes:
+        assert old in source
+        source = source.replace(old, new)
+    (tmp_path / 'dcgan.py').write_text(source)
+    return tmp_path / 'dcgan.py'
+
+
+def test_an_edit_of_what_is_computed_is_noticed_and_a_comment_is_not(copy, tmp_path):
+    before = contents(copy)
+    for changes, told in [([('tf.nn.softplus(fake_logits)) ', '2 * tf.nn.softplus(fake_logits)) ')], 'losses'),
+                          ([('updates=[d_step, g_step]', 'updates=[d_step, d_step, g_step]')], 'updates'),
+                          ([("'conv1'))", "'conv1', size=3))")], 'discriminator')]:
+        status, _, error = forkserver.run(edited(tmp_path, *changes), '--run-dir', copy, *SMALL)
+        assert status == 2 and error == (f'error: dcgan.py was edited since {copy} was begun ({told}): give another --run-dir, '
+                                         'or --fresh to start again')
+        assert contents(copy) == before
+    harmless = edited(tmp_path, ('# [B, 14, 14, WIDTH]', '# half the side'), ('"""z [B, Z_DIM] from', '"""Latents from'))
+    status, out, _ = forkserver.run(harmless, '--run-dir', copy, *SMALL)
+    assert status == 0 and out.splitlines()[-1].startswith('finished: ')
+
+
+def test_fresh_removes_the_run_and_nothing_else_and_says_so(finished, copy):
+    (copy / 'notes.txt').write_text('mine')
+    status, out, _ = train(copy, '--fresh', '--seed', 1)
+    assert status == 0 and f'removes the run at step 40 in {copy}' in out and 'starts at step 0' in out
+    assert (copy / 'notes.txt').read_text() == 'mine' and len(list(copy.glob('events*'))) == 1
+    assert json.loads((copy / 'settings.json').read_text())['settings']['SEED'] == 1
+    shutil.rmtree(copy / 'checkpoints')
+    status, out, _ = train(copy, '--fresh')
+    assert status == 0 and f'removes the run without a checkpoint in {copy}' in out
+    assert_same_run(copy, finished[0])
+
+
+def test_a_folder_that_no_run_has_got_to_a_checkpoint_in_is_taken_over(finished, tmp_path):
+    process = start(tmp_path / 'run', '--seed', 7, '--checkpoint-every', 0, '--log-every', 1, '--steps', 100000)
+    wait_for(lambda: (tmp_path / 'run/scalars.csv').exists() and len(scalars(tmp_path / 'run')) > 2, process)
+    process.kill()
+    process.communicate()
+    status, out, _ = train(tmp_path / 'run')
+    assert status == 0 and 'removes the run without a checkpoint' in out
+    assert_same_run(tmp_path / 'run', finished[0])
+
+
+def test_the_versions_that_a_run_saw_are_kept(copy, finished):
+    record = json.loads((copy / 'settings.json').read_text())
+    assert [found['step'] for found in record['versions']] == [0] and record['versions'][0]['tensorflow'] == tf2.__version__
+    record['versions'][0]['tensorflow'] = '2.16.1'
+    record['code']['graph']['losses'] = 'as another version builds it'
+    (copy / 'settings.json').write_text(json.dumps(record))
+    status, out, _ = train(copy, '--steps', 50)
+    assert status == 0 and f'tensorflow was 2.16.1, now {tf2.__version__}: bits may differ from here on' in out
+    again = json.loads((copy / 'settings.json').read_text())
+    assert [(found['step'], found['tensorflow']) for found in again['versions']] == [(0, '2.16.1'), (40, tf2.__version__)]
+    assert again['code'] == json.loads((finished[0] / 'settings.json').read_text())['code']
+    assert 'bits may differ' not in train(copy, '--steps', 50)[1]
+
+
+def test_the_default_folder_tells_what_was_changed(tmp_path):
+    few = [*SMALL[:SMALL.index('--steps')], '--steps', 1, '--eval-every', 0]
+    for more in [], ['--seed', 2, '--upsample', 'resize']:
+        assert forkserver.run('dcgan', *few, *more, cwd=tmp_path)[0] == 0
+    names = {path.name for path in (tmp_path / 'runs').iterdir()}
+    assert names == {'dcgan-mnist-width-2-hidden-16-batch-size-8-eval-every-0'} | {
+        name for name in names if re.fullmatch('dcgan-mnist-[0-9a-f]{8}', name)} and len(names) == 2
+
+
+def test_a_script_can_be_run_twice_in_one_process(tmp_path, monkeypatch, finished):
+    """As a notebook does: flags hold for one call, and both runs have the bits of a program of its own."""
+    monkeypatch.setattr(data, 'load', drive.load)
+    constants = flags.constants(vars(dcgan))
+    run.main(vars(dcgan), ['--run-dir', str(tmp_path / 'one'), *SMALL, '--width', '3'])
+    run.main(vars(dcgan), ['--run-dir', str(tmp_path / 'two'), *SMALL])
+    assert flags.constants(vars(dcgan)) == constants
+    assert_same_run(tmp_path / 'two', finished[0])
+    with pytest.raises(files.UserError, match='other settings: WIDTH was 3, now 2'):
+        run.main(vars(dcgan), ['--run-dir', str(tmp_path / 'one'), *SMALL])
