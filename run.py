@@ -13,7 +13,7 @@ import types
 import data
 import metrics
 import viz
-from plumbing import checkpoints, code, files, flags, graph, hardware, interrupts, recorder, runfolder, sampler
+from plumbing import checkpoints, code, files, flags, graph, hardware, interrupts, naming, recorder, runfolder, sampler
 from plumbing.networks import classes_of, images, label, network, normal, uniform  # noqa: F401  for scripts' networks
 
 import numpy as np
@@ -211,10 +211,7 @@ def _steps(updates, steps, epochs):
 def _folder(script, settings):
     if RUN_DIR:
         return pathlib.Path(files.expanded(RUN_DIR))
-    shared, own = flags.written(__file__), flags.written(script['__file__'])
-    written, now = {**own, **shared, **own}, flags.constants({**script, **globals(), **script})
-    changed = {name: value for name, value in now.items() if name in written and value != written[name]}
-    return pathlib.Path('runs', runfolder.name(script['__file__'], settings['DATASET'], changed))
+    return pathlib.Path('runs', naming.folder(script['__file__'], settings['DATASET'], naming.changed([script, globals()])))
 
 
 def _watch(settings, shape, networks):

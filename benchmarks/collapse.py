@@ -8,19 +8,15 @@ only cells whose commands have changed are measured again; docs/collapse.md is t
 the same networks, data, updates, batches, latents and learning rates, those of COMMON, unless a row says otherwise.
 """
 import collections
-import concurrent.futures
 import csv
 import json
-import os
 import pathlib
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 
 import objectives
-from plumbing import files, flags
+from plumbing import files, flags, jobs
 
 import tensorflow as tf
 
@@ -33,7 +29,6 @@ COMMON = {  # flags of every run on a data set; a row's own come after them and 
     'stacked_mnist': '--steps 1500 --batch-size 64 --z-dim 100 --d-learning-rate 2e-4 --g-learning-rate 1e-3 --beta1 0.5 '
                      '--weight-average 0.99 --eval-every 1500',
 }
-ONE_THREAD = dict.fromkeys(['OMP_NUM_THREADS', 'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'], '1')
 QUIET = '--sample-every 0 --checkpoint-every 0 --log-every 100'
 Row = collections.namedtuple('Row', 'script flags planes pictures', defaults=['', '', ''])  # the last: more flags, for one kind
 REMEDIES = {
@@ -83,21 +78,20 @@ def command(name, dataset, seed):
     return [row.script, '--dataset', dataset, '--seed', str(seed), *' '.join(given).split()]
 
 
-def measured(arguments):
-    """Runs a script -> {measure: number}, or {'failed': why} of a run that diverges; RuntimeError if it ends otherwise."""
-    with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([sys.executable, *arguments, '--run-dir', f'{folder}/run'], cwd=ROOT, text=True,
-                              capture_output=True, env={**os.environ, **ONE_THREAD})
-        if done.returncode == 2 and (found := re.search(r'(\w+ is \S+|weights are no longer finite) at step \d+', done.stderr)):
-            return {'failed': found[0]}
-        if done.returncode:
-            raise RuntimeError(f'{" ".join(arguments)}:\n{done.stderr[-2000:]}')
-        run = pathlib.Path(folder) / 'run'
-        dataset = arguments[arguments.index('--dataset') + 1]
-        found = [*csv.DictReader((run / 'scalars.csv').read_text().splitlines())][-1]
-        if dataset not in ('ring', 'grid'):
-            found = json.loads((run / 'metrics.json').read_text())['model']
-        return {name: float(found[name]) for name in COLUMNS[dataset]}
+def measured(arguments, done, run):
+    """{measure: number} of a run that has ended, or {'failed': why} of one that diverged; RuntimeError if it ended otherwise.
+
+    arguments: of its command. done: jobs.Done. run: its folder.
+    """
+    if done.status == 2 and (found := re.search(r'(\w+ is \S+|weights are no longer finite) at step \d+', done.error)):
+        return {'failed': found[0]}
+    if done.status:
+        raise RuntimeError(f'{" ".join(arguments)}: {done.error}')
+    dataset = arguments[arguments.index('--dataset') + 1]
+    found = [*csv.DictReader((run / 'scalars.csv').read_text().splitlines())][-1]
+    if dataset not in ('ring', 'grid'):
+        found = json.loads((run / 'metrics.json').read_text())['model']
+    return {name: float(found[name]) for name in COLUMNS[dataset]}
 
 
 def shown(cells, name, form):
@@ -182,21 +176,21 @@ def main():
                 cells[name, dataset, int(seed)] = value
         return cells
 
-    def measure(cell):
-        arguments = command(*cell)
-        return {**measured(arguments), 'command': ' '.join(arguments)}
-
     def write():
         with files.replacing(args.path.with_suffix('.md')) as temporary:
             temporary.write_text(page(current()))
 
     wanted = [(name, dataset, seed) for seed in range(args.seeds) for name in args.only for dataset in args.datasets]
     wanted = [cell for cell in wanted if cell not in current()]
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        started = {pool.submit(measure, cell): cell for cell in wanted}
-        for number, done in enumerate(concurrent.futures.as_completed(started), 1):
-            cell = started[done]
-            kept['/'.join(map(str, cell))] = found = done.result()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {cell: pathlib.Path(folder, str(number)) for number, cell in enumerate(wanted)}
+        commands = {cell: [ROOT / arguments[0], *arguments[1:], '--run-dir', runs[cell]]
+                    for cell in wanted for arguments in [command(*cell)]}
+        for number, (cell, done) in enumerate(jobs.run(commands, args.jobs, threads=1), 1):
+            arguments = command(*cell)
+            found = {**measured(arguments, done, runs[cell]), 'command': ' '.join(arguments)}
+            kept['/'.join(map(str, cell))] = found
+            files.remove(runs[cell])
             files.write_json(store, dict(sorted(kept.items())))
             told = ', '.join(f'{name} {value:.3g}' for name, value in found.items() if isinstance(value, float))
             print(f'{number} of {len(wanted)}: {" / ".join(map(str, cell))}: {told or found.get("failed")}', flush=True)

@@ -86,6 +86,24 @@ def parse(modules, arguments=None):
     return set(given)
 
 
+def alternatives(modules, arguments):
+    """{constant: [the arguments that set it to a value, ...]} of a command line that gives flags several values each.
+
+    The numbers of a tuple are joined by commas. No value is checked. Exit status 2 and one line for a flag that is unknown.
+    """
+    parser = Parser(None, prog=pathlib.Path(modules[0]['__file__']).name, add_help=False)
+    known = {name: value for module in reversed(modules) for name, value in constants(module).items()}
+    for name, value in known.items():
+        flag, options = _flag(name), {'dest': name, 'default': argparse.SUPPRESS}
+        if isinstance(value, bool):
+            for word in flag, flag.replace('--', '--no-', 1):
+                parser.add_argument(word, action='append_const', const=[word], **options)
+        else:
+            parser.add_argument(flag, action='extend', nargs='+', type=(lambda text, flag=flag: [flag, *text.split(',')])
+                                if isinstance(value, tuple) else (lambda text, flag=flag: [f'{flag}={text}']), **options)
+    return vars(parser.parse_args(arguments))
+
+
 def _as_flag(name, value):
     """What somebody would type to set a constant to its value, as a list of arguments."""
     if isinstance(value, bool):

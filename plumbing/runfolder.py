@@ -5,13 +5,12 @@ import json
 import os
 import pathlib
 import platform
-import re
 import socket
 import sys
 import time
 import typing
 
-from plumbing import checkpoints, code, files, networks
+from plumbing import checkpoints, code, files, naming, networks
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -21,7 +20,6 @@ try:
 except ImportError:  # Windows: two programs that train in one folder are not noticed
     fcntl = None
 
-FREE = ('STEPS', 'EPOCHS', 'RUN_DIR', 'DATA_DIR', 'FRESH')  # settings that may change when a run is resumed
 RECORDED = ('script', 'settings', 'networks', 'classes', 'code', 'versions')  # the keys of settings.json
 MADE = (  # by training and by commands, in a run's folder, besides its networks; settings.json is removed last
     'checkpoints', 'completed.json', 'events.out.tfevents.*', 'scalars.csv', 'scalars-damaged.csv', 'samples', 'samples.gif',
@@ -37,27 +35,6 @@ class Owner(typing.NamedTuple):
     networks: dict            # {name: description of a network}
     classes: list | None      # names of the data set's classes
     code: dict                # its `code.fingerprint`
-
-
-def name(script, dataset, changed):
-    """The name of a run's folder: 'dcgan-mnist-seed-1' of the path of the script, its data set, and {constant: value}.
-
-    changed: the constants that are not as in the files; those that a resumed run may change do not count. Where they are
-    many, a sum of them stands for them.
-    """
-    words = {constant: value for constant, value in changed.items() if constant not in (*FREE, 'DATASET')}
-    told = ''.join(f'-{_told(constant, value)}' for constant, value in words.items())
-    if len(told) > 60:
-        told = '-' + hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:8]
-    return f'{pathlib.Path(script).stem}-{files.shortened(pathlib.Path(dataset).name or "pictures")}{told}'
-
-
-def _told(constant, value):
-    flag = constant.lower().replace('_', '-')
-    if isinstance(value, bool):
-        return flag if value else f'no-{flag}'
-    numbers = value if isinstance(value, tuple) else [value]
-    return '-'.join([flag, *(re.sub(r'[^\w.+-]', '_', f'{n:g}' if isinstance(n, float) else str(n)) for n in numbers)])
 
 
 def check(folder, script, settings, fresh=False):
@@ -90,7 +67,7 @@ def differences(before, now):
     """{constant: (its value before, its value now)} where two runs' settings differ in what makes them different runs."""
     same = 'PICTURES' in now and before.get('PICTURES') == now['PICTURES']  # perhaps in another place
     return {name: (before.get(name), now.get(name)) for name in {**before, **now}
-            if name not in (*FREE, *(['DATASET'] if same else [])) and before.get(name) != now.get(name)}
+            if name not in (*naming.FREE, *(['DATASET'] if same else [])) and before.get(name) != now.get(name)}
 
 
 def _plain(record):

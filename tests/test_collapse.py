@@ -1,8 +1,8 @@
 """benchmarks/collapse.py: what a cell says, and which runs count as diverged."""
 import re
-import subprocess
 
 from benchmarks import collapse
+from plumbing import jobs
 
 import pytest
 
@@ -32,15 +32,13 @@ def test_the_table_has_a_row_for_what_was_measured_and_a_column_for_each_measure
     (2, 'error: d_loss is nan at step 1762; no checkpoint had been written yet', 'd_loss is nan at step 1762'),
     (2, 'error: weights are no longer finite at step 7; the last good', 'weights are no longer finite at step 7'),
     (2, 'error: no data', None), (1, 'Traceback: d_loss is nan at step 3', None)])
-def test_only_a_run_that_diverged_is_kept_as_one_that_failed(status, error, failed, monkeypatch):
-    done = subprocess.CompletedProcess([], status, '', error)
-    monkeypatch.setattr(subprocess, 'run', lambda *arguments, **options: done)
-    arguments = collapse.command('plain GAN', 'ring', 0)
+def test_only_a_run_that_diverged_is_kept_as_one_that_failed(status, error, failed, tmp_path):
+    arguments, done = collapse.command('plain GAN', 'ring', 0), jobs.Done(status, '', error)
     if failed:
-        assert collapse.measured(arguments) == {'failed': failed}
+        assert collapse.measured(arguments, done, tmp_path) == {'failed': failed}
     else:
         with pytest.raises(RuntimeError, match=re.escape(error)):
-            collapse.measured(arguments)
+            collapse.measured(arguments, done, tmp_path)
 
 
 def test_every_objective_has_a_row_with_what_bounds_its_critic():
