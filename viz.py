@@ -25,10 +25,9 @@ def grid(images, columns=None, gap=2, zoom=None, labels=()):
     """uint8 [N, H, W, C], any N from 1 -> one picture uint8 [h, w] (C = 1) or [h, w, 3], as square as N allows.
 
     Rows are filled from the left; the rest of the last one stays black, like the gaps. zoom: how many times each pixel is
-    repeated, in both directions; if None, twice where an image is smaller than 48 pixels. labels: names of the rows, written
-    in a white margin on the left.
+    repeated, in both directions; if None, `zoom_of` them. labels: names of the rows, in a white margin on the left.
     """
-    zoom = zoom or _zoom(images)
+    zoom = zoom or zoom_of(images)
     picture = _tiled(images, columns, gap, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
     if labels:
         row = zoom * (images.shape[1] + gap)
@@ -42,12 +41,9 @@ def grid(images, columns=None, gap=2, zoom=None, labels=()):
 
 
 def numbered(images, columns=None, zoom=None):
-    """The picture that `grid` makes, with each image's number, from 0, in its corner.
-
-    zoom: that of `grid`; if None, what makes the images large enough for their numbers.
-    """
+    """The picture that `grid` makes, with each image's number, from 0, in its corner; zoom: if None, `zoom_of` them."""
     _, height, width, _ = images.shape
-    zoom = zoom or max(_zoom(images), math.ceil(48 / min(height, width)))
+    zoom = zoom or zoom_of(images, numbered=True)
     columns = columns or math.ceil(math.sqrt(len(images)))
     picture = Image.fromarray(grid(images, columns, zoom=zoom))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
@@ -62,7 +58,7 @@ def pairs(left, right, caption, columns=8):
 
     The pairs fill rows of `columns`, on white; caption: the line above them.
     """
-    zoom = _zoom(left)
+    zoom = zoom_of(left)
     left, right = (images.repeat(zoom, axis=1).repeat(zoom, axis=2) for images in (left, right))
     bar = np.full([*left.shape[:2], 2, left.shape[3]], 128, np.uint8)
     framed = np.pad(np.concatenate([left, bar, right], axis=2), [(0, 0), (2, 2), (2, 2), (0, 0)], constant_values=128)
@@ -80,8 +76,11 @@ def captioned(picture, caption):
     return np.concatenate([np.asarray(head), np.pad(picture, sides, constant_values=255)])
 
 
-def _zoom(images):
-    return 2 if max(images.shape[1:3]) < 48 else 1
+def zoom_of(images, numbered=False):
+    """How much to enlarge images [N, H, W, C]: twice those smaller than 48 pixels, or as much as makes room for numbers."""
+    height, width = images.shape[1:3]
+    zoom = 2 if max(height, width) < 48 else 1
+    return max(zoom, math.ceil(48 / min(height, width))) if numbered else zoom
 
 
 def _tiled(images, columns, gap, background):
