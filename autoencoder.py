@@ -111,10 +111,9 @@ def main():
         step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '')  # '': both networks
 
     def pictures():
-        """Originals, reconstructions, PCA's reconstructions, noisy originals, reconstructions of those."""
         first, noisy_first = test[:COLUMNS], noisy_test[:COLUMNS]
-        return tf.stack([first, decoder(encoder(first)), tf.constant(linear[:COLUMNS]),
-                         noisy_first, decoder(encoder(noisy_first))])
+        return {'original': first, 'reconstructed': decoder(encoder(first)), 'by PCA': tf.constant(linear[:COLUMNS]),
+                'noisy': noisy_first, 'denoised': decoder(encoder(noisy_first))}
 
     def measures():
         return {'test_error': error(test, decoder(encoder(test))), 'noisy_test_error': error(test, decoder(encoder(noisy_test))),

@@ -90,9 +90,9 @@ def learn_above(threshold, loss, rate, scope, name):
 
 def draw(fake, fake_judgements, real, real_judgements):
     """Generated images on the left, real ones on the right; the bar below each is D's probability that it is real."""
-    sides = [viz.grid(viz.judged(viz.to_uint8(images), judgements), 4)
-             for images, judgements in [(fake, fake_judgements), (real, real_judgements)]]
-    return np.concatenate([sides[0], np.zeros_like(sides[0][:, :16]), sides[1]], axis=1)
+    sides = [viz.captioned(viz.grid(viz.judged(viz.to_uint8(images), judgements), 4), caption)
+             for caption, images, judgements in [('generated', fake, fake_judgements), ('real', real, real_judgements)]]
+    return np.concatenate([sides[0], np.full_like(sides[0][:, :16], 255), sides[1]], axis=1)
 
 
 def main():

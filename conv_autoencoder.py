@@ -92,8 +92,7 @@ def main():
         step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '')  # '': both networks
 
     def pictures():
-        """Originals, and their reconstructions."""
-        return tf.stack([test[:COLUMNS], decoder(*encoder(test[:COLUMNS]))])
+        return {'original': test[:COLUMNS], 'reconstructed': decoder(*encoder(test[:COLUMNS]))}
 
     def measures():
         sums = tf.map_fn(lambda i: tf.reduce_sum(squared_error(test[i:i + 500])),  # all at once would take gigabytes

@@ -81,8 +81,8 @@ def measure(images, dataset, count=10000, labels=None, folder=None):
                            (judge.trained(images, labels, len(names))(real.test) == real.test_labels).mean(), real.counts)
     if folder and real.test_distances is not None:
         order = np.argsort(distances[:, 0] / np.maximum(distances[:, 1], 1e-9), kind='stable')[:PAIRS]
-        pairs = np.stack([images[order], real.train[where[order]]], 1)
-        viz.save(folder / 'nearest.png', viz.grid(pairs.reshape(-1, *images.shape[1:]), 16))
+        viz.save(folder / 'nearest.png', viz.pairs(images[order], real.train[where[order]],
+                                                   'sample | nearest in training; the most suspicious pairs first'))
     if names and len(names) <= CONFUSED:
         model['confusions'] = judge.confusions(labels, answers, len(names)).tolist()
         if folder:

@@ -61,8 +61,9 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     scalars: {name: scalar tensor} to report; see `graph.fetches` for which update each is fetched with.
     networks: {name: run.network(function, output, **inputs)} to sample from, to measure and to export. Of the network
         'generator', if its output is 'images' and its inputs are latents and labels, samples are drawn and measured.
-    pictures: function () -> images [rows, columns, H, W, C] in [-1, 1] to draw instead of the generator's.
-    draw: function of the arrays that `pictures` returns as tensors -> the picture itself, uint8 [h, w] or [h, w, 3].
+    pictures: function () -> {name of a row: images [columns, H, W, C] in [-1, 1]} to draw instead of the generator's.
+    draw: function of the arrays that `pictures` then returns as a list of tensors -> the picture itself, uint8 [h, w] or
+        [h, w, 3].
     measures: function () -> {name: scalar tensor} that depends on no random batch, to report every EVAL_EVERY steps.
     These functions are applied on the averages (EMA, decay WEIGHT_AVERAGE) of the weights; see `graph.sampling`.
     Returns (folder, {name of a measure: its value at the end}).
@@ -161,7 +162,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         result = sample.measured()
         for name in completed.lacks(reports, step):
             if name == 'losses.png':
-                viz.curves(folder / name, folder / 'scalars.csv', together=list(averaged.measured))
+                log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')  # with one d_loss is more than that
+                viz.curves(folder / name, folder / 'scalars.csv', log_loss=log_loss)
             elif name == 'samples.gif':
                 viz.film(folder / name, recorder.pictures(folder))
             elif frechet:
@@ -233,7 +235,10 @@ def _picture(sample, draw):
     arrays = sample.pictures()
     if arrays is None:
         return viz.grid(sample.grid(), columns=sample.columns)
-    return draw(*arrays) if draw else viz.grid(viz.to_uint8(np.concatenate(arrays)), columns=len(arrays[0]))
+    if draw:
+        return draw(*arrays)
+    rows = [viz.to_uint8(row) for row in arrays.values()]
+    return viz.grid(np.concatenate(rows), columns=len(rows[0]), labels=list(arrays))
 
 
 def _check_finite(values, step, folder):

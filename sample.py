@@ -1,16 +1,24 @@
-"""Draws from a finished or stopped run: a grid of samples, an array of any number of them, walks between latents.
+"""Draws from a finished or stopped run: a grid of samples, one of them, an array or files of any number, walks between latents.
 
     python sample.py runs/dcgan-mnist
+    python sample.py runs/dcgan-mnist --numbered
+    python sample.py runs/dcgan-mnist --index 3 --zoom 8
     python sample.py runs/dcgan-mnist --count 10000 --npz digits.npz
+    python sample.py runs/dcgan-mnist --count 100 --files digits
     python sample.py runs/dcgan-mnist --interpolate walk.png
     python sample.py runs/cgan-fashion_mnist --class sneaker "ankle boot"
+
+Sample 3 of a seed is the same one whatever the count is, in a grid, an array or a file.
 
 A conditional run draws the classes of --class in turn, by name or number, or all of them. Walks stay in one class each; with
 two classes they lead from one to the other, each at one latent.
 """
+import re
+
 import viz
 from plumbing import files, flags, measures, networks, runfolder, savedmodel
 
+import imageio.v3 as iio
 import numpy as np
 
 LARGEST = 2**32  # bytes of the samples, or of the latents that they are drawn from
@@ -62,19 +70,40 @@ def walk(generate, rows=8, columns=10, seed=0, classes=()):
     return generate.draw(points)
 
 
-def samples(generate, folder, count, seed, largest, classes=()):
-    """(`count` samples of a generator, uint8 [count, H, W, C], their classes int32 [count], or None where it takes none).
+def samples(generate, folder, numbers, seed, largest, classes=()):
+    """The samples of these `numbers`, a range: (uint8 [N, H, W, C], their classes int32 [N], or None where it takes none).
 
     classes: the numbers of those to take turns, instead of all. Raises UserError if they take more than `largest` bytes.
     """
     latents = networks.draw(generate.inputs, 1, seed)
     one = generate.draw(latents)
-    size = max(one.nbytes, sum(array.nbytes for array in latents.values()))
+    size, count = max(one.nbytes, sum(array.nbytes for array in latents.values())), numbers.stop
     if count * size > largest:
+        give = f'--count {largest // size}' if numbers.start == 0 else f'--index {largest // size - 1}'
         raise files.UserError(f'{count} samples of {folder}, {measures.by_size(one.shape[1:])}, take '
-                              f'{count * size / 2**30:,.1f} GiB: give --count {largest // size} or less')
+                              f'{count * size / 2**30:,.1f} GiB: give {give} or less')
     drawn = networks.draw(generate.inputs, count, seed, np.resize(classes, count) if classes else None)
+    drawn = {name: array[numbers.start:] for name, array in drawn.items()}
     return generate.draw(drawn), drawn['label'] if networks.classes_of(generate.inputs) else None
+
+
+def write_files(folder, images, labels, names):
+    """Writes uint8 images [N, H, W, C] as 000000.png and so on into a new folder; with labels [N] as 000000-NAME.png.
+
+    names: those of the classes. What is neither letter nor digit in one becomes '-'.
+    """
+    with files.replacing(folder) as temporary:
+        temporary.mkdir()
+        for number, image in enumerate(images):
+            name = '' if labels is None else '-' + files.shortened(re.sub(r'[^\w.]+', '-', names[labels[number]]))
+            iio.imwrite(temporary / f'{number:06d}{name}.png', image.squeeze(2) if image.shape[2] == 1 else image)
+
+
+def class_names(inputs, folder):
+    """The names of the classes that a run's generator can be asked for; their numbers where they have none."""
+    count = networks.classes_of(inputs)
+    names = runfolder.read(folder)['classes'] or []
+    return names if len(names) == count else list(map(str, range(count)))
 
 
 def numbers_of(wanted, inputs, folder):
@@ -85,8 +114,7 @@ def numbers_of(wanted, inputs, folder):
     count = networks.classes_of(inputs)
     if not count:
         raise files.UserError(f'{folder} is not a conditional run and cannot be asked for a class: leave out --class')
-    names = runfolder.read(folder)['classes'] or []
-    names = names if len(names) == count else []
+    names = class_names(inputs, folder)
     known = {name.casefold(): number for number, name in enumerate(names)}
     known |= {**{str(number): number for number in range(count)}, **{name: number for number, name in enumerate(names)}}
     numbers = [known.get(text, known.get(text.casefold())) for text in wanted]
@@ -106,15 +134,25 @@ def main(arguments=None):
             raise files.UserError(f'the generator of {given.run} makes {generate.output}, not images: --npz FILE writes them as '
                                   'an array')
         classes = numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
-        path = given.interpolate or given.npz or given.png or given.run / 'samples.png'
+        numbers = range(given.count or 64) if given.index is None else range(given.index, given.index + 1)
+        path = given.interpolate or given.npz or given.files or given.png or given.run / (
+            'samples.png' if given.index is None else f'sample-{given.index}.png')
         if given.interpolate:
-            viz.save(path, viz.grid(walk(generate, seed=given.seed, classes=classes), columns=10))
-        elif given.npz:
-            drawn, labels = samples(generate, given.run, given.count or 64, given.seed, LARGEST, classes)
-            with files.replacing(path) as temporary, open(temporary, 'wb') as file:
-                np.savez_compressed(file, **{generate.output: drawn}, **({} if labels is None else {'labels': labels}))
+            viz.save(path, viz.grid(walk(generate, seed=given.seed, classes=classes), columns=10, zoom=given.zoom))
+        elif given.npz or given.files:
+            drawn, labels = samples(generate, given.run, numbers, given.seed, LARGEST, classes)
+            if given.files:
+                write_files(path, drawn, labels, class_names(generate.inputs, given.run) if labels is not None else None)
+            else:
+                with files.replacing(path) as temporary, open(temporary, 'wb') as file:
+                    np.savez_compressed(file, **{generate.output: drawn}, **({} if labels is None else {'labels': labels}))
         else:
-            viz.save(path, viz.grid(samples(generate, given.run, given.count or 64, given.seed, GRID, classes)[0]))
+            drawn, _ = samples(generate, given.run, numbers, given.seed, GRID, classes)
+            zoom = given.zoom or viz.zoom_of(drawn, given.numbered)
+            if zoom > viz.zoom_of(drawn) and drawn.nbytes * zoom ** 2 > GRID:
+                raise files.UserError(f'a picture of {len(drawn)} samples, enlarged {zoom} times, takes more than '
+                                      f'{GRID / 2**20:,.0f} MiB: give a smaller --count or --zoom')
+            viz.save(path, (viz.numbered if given.numbered else viz.grid)(drawn, zoom=zoom))
         print(f'wrote {path}')
 
 
@@ -122,14 +160,21 @@ def parse(arguments):
     parser = flags.Parser(__doc__)
     parser.add_argument('run', type=flags.path, help='folder of a run, for example runs/dcgan-mnist')
     parser.add_argument('--count', type=flags.whole('the count', 1), help='how many samples [64]')
+    parser.add_argument('--index', type=flags.whole('the index'), help='draw only the sample of this number, from 0')
+    parser.add_argument('--numbered', action='store_true', help='write its number on each sample of the grid')
+    parser.add_argument('--zoom', type=flags.whole('the zoom', 1, 1000), help='how many times each pixel is repeated, in both '
+                                                   'directions [2 where an image is smaller than 48 pixels]')
     parser.add_argument('--seed', type=flags.whole('the seed'), default=0, help='of the latents [0]')
     parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
     parser.add_argument('--class', dest='classes', action='extend', nargs='+', metavar='CLASS',
                         help='names (or else numbers) of the classes to draw, of a conditional run, in turn [all of them]')
     one = parser.add_mutually_exclusive_group()
-    one.add_argument('--png', type=flags.path, help='file of the grid [samples.png in the folder of the run]')
+    one.add_argument('--png', type=flags.path, help='file of the grid [samples.png in the folder of the run], or of the one '
+                                                    'sample [sample-INDEX.png there]')
     one.add_argument('--npz', type=flags.path, help='file of the array images, uint8 [N, H, W, C], instead of a '
                                                            'grid; and of labels [N], of a conditional run')
+    one.add_argument('--files', type=flags.path, metavar='FOLDER', help='new or empty folder for a PNG file of each sample, '
+                     'instead of a grid: 000000.png, ..., with its class in the name, of a conditional run')
     one.add_argument('--interpolate', type=flags.path, metavar='PNG', help='file of a grid of walks between latents, instead of '
                                                                            'samples')
     given = parser.parse_args(arguments)
@@ -137,12 +182,28 @@ def parse(arguments):
         parser.error('--interpolate draws 8 walks of 10 images, whatever --count is: leave one of them out')
     if given.interpolate and len(given.classes or []) > 2:
         parser.error(f'--interpolate walks within one class or between two, not {len(given.classes)}: give one or two to --class')
+    several = next((f'--{name}' for name in ('interpolate', 'npz', 'files') if getattr(given, name)), None)
+    for name, wanted in ('--index', given.index is not None), ('--numbered', given.numbered):
+        if wanted and several:
+            parser.error(f'{name} is for the picture of --png, and not for {several}: leave one of them out')
+    if given.zoom and (given.npz or given.files):
+        parser.error(f'--zoom is for a picture, and {several} holds the samples as they are: leave one of them out')
+    if given.index is not None and given.numbered:
+        parser.error('--numbered is for choosing an --index: leave one of them out')
+    if given.index is not None and given.count:
+        parser.error('--index draws one sample, the same whatever --count is: leave one of them out')
     flags.run_folder(given.run)
     for path in given.png, given.interpolate:
         if path:
             viz.checked(path)
     if given.npz:
         viz.not_a_folder(given.npz)
+    if given.files:
+        given.files = given.files.resolve()   # of `.` there would be no name to replace
+        if given.files.exists() and not given.files.is_dir():
+            raise files.UserError(f'{given.files} is a file: give the name of a new folder')
+        if given.files.exists() and any(given.files.iterdir()):
+            raise files.UserError(f'{given.files} is not empty: give the name of a new folder')
     return given
 
 

@@ -9,28 +9,89 @@ from plumbing import files
 from plumbing.pixels import save, to_uint8  # noqa: F401  part of what scripts draw with
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 PICTURES = '.png', '.jpg', '.jpeg', '.webp', '.bmp'                           # what `save` writes
 FIGURES = '.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.pdf', '.svg'   # what `lines` and the like write
 
+SHARED = [               # columns that are one quantity, and so share a panel of `curves`
+    ('D(x)', 'D(G(z))'), ('real_score', 'fake_score'), ('d_fake_updates', 'g_updates', 'd_real_updates'),
+    ('test_error', 'noisy_test_error', 'pca_error'), ('gan_test', 'gan_test_worst')]
+FEW = 50                 # of fewer values than these `curves` draws each as a point
+MARGIN = 6               # pixels around text
 
-def grid(images, columns=None, gap=2, zoom=None):
+
+def grid(images, columns=None, gap=2, zoom=None, labels=()):
     """uint8 [N, H, W, C], any N from 1 -> one picture uint8 [h, w] (C = 1) or [h, w, 3], as square as N allows.
 
     Rows are filled from the left; the rest of the last one stays black, like the gaps. zoom: how many times each pixel is
-    repeated, in both directions; if None, twice where an image is smaller than 48 pixels.
+    repeated, in both directions; if None, `zoom_of` them. labels: names of the rows, in a white margin on the left.
     """
+    zoom = zoom or zoom_of(images)
+    picture = _tiled(images, columns, gap, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    if labels:
+        row = zoom * (images.shape[1] + gap)
+        font = ImageFont.load_default(max(6, min(14, row)))
+        margin = Image.new('L', (2 * MARGIN + math.ceil(max(map(font.getlength, labels))), len(picture)), 255)
+        for number, label in enumerate(labels):
+            place = margin.width - MARGIN, number * row + zoom * images.shape[1] / 2
+            ImageDraw.Draw(margin).text(place, label, 0, font, anchor='rm')
+        picture = np.concatenate([np.asarray(margin)[:, :, None].repeat(picture.shape[2], axis=2), picture], axis=1)
+    return picture[:, :, 0] if picture.shape[2] == 1 else picture
+
+
+def numbered(images, columns=None, zoom=None):
+    """The picture that `grid` makes, with each image's number, from 0, in its corner; zoom: if None, `zoom_of` them."""
+    _, height, width, _ = images.shape
+    zoom = zoom or zoom_of(images, numbered=True)
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    picture = Image.fromarray(grid(images, columns, zoom=zoom))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    for number in range(len(images)):
+        place = zoom * (width + 2) * (number % columns) + 2, zoom * (height + 2) * (number // columns)
+        draw.text(place, str(number), 'white', font, stroke_width=1, stroke_fill='black')
+    return np.asarray(picture)
+
+
+def pairs(left, right, caption, columns=8):
+    """uint8 [N, H, W, C] twice -> one picture uint8 [h, w] (C = 1) or [h, w, 3]: left and right in a frame, pair beside pair.
+
+    The pairs fill rows of `columns`, on white; caption: the line above them.
+    """
+    zoom = zoom_of(left)
+    left, right = (images.repeat(zoom, axis=1).repeat(zoom, axis=2) for images in (left, right))
+    bar = np.full([*left.shape[:2], 2, left.shape[3]], 128, np.uint8)
+    framed = np.pad(np.concatenate([left, bar, right], axis=2), [(0, 0), (2, 2), (2, 2), (0, 0)], constant_values=128)
+    picture = np.pad(_tiled(framed, columns, 12, 255), [(0, MARGIN), (MARGIN, MARGIN), (0, 0)], constant_values=255)
+    return captioned(picture[:, :, 0] if left.shape[3] == 1 else picture, caption)
+
+
+def captioned(picture, caption):
+    """A picture uint8 [h, w] or [h, w, 3] with a line of text above it, on white; it gets wider where the text is."""
+    font = ImageFont.load_default(14)
+    width = max(picture.shape[1], 2 * MARGIN + math.ceil(font.getlength(caption)))
+    head = Image.new('RGB' if picture.ndim == 3 else 'L', (width, 14 + 2 * MARGIN), 'white')
+    ImageDraw.Draw(head).text((MARGIN, head.height / 2), caption, 'black', font, anchor='lm')
+    sides = [(0, 0), (0, width - picture.shape[1]), (0, 0)][:picture.ndim]
+    return np.concatenate([np.asarray(head), np.pad(picture, sides, constant_values=255)])
+
+
+def zoom_of(images, numbered=False):
+    """How much to enlarge images [N, H, W, C]: twice those smaller than 48 pixels, or as much as makes room for numbers."""
+    height, width = images.shape[1:3]
+    zoom = 2 if max(height, width) < 48 else 1
+    return max(zoom, math.ceil(48 / min(height, width))) if numbered else zoom
+
+
+def _tiled(images, columns, gap, background):
+    """uint8 [N, H, W, C] -> [h, w, C], in rows of `columns` (None for a square) with gaps of `gap` pixels."""
     count, height, width, channels = images.shape
-    zoom = zoom or (2 if max(height, width) < 48 else 1)
     columns = columns or math.ceil(math.sqrt(count))
     rows = -(-count // columns)
-    cells = np.zeros([rows * columns, height + gap, width + gap, channels], np.uint8)
+    cells = np.full([rows * columns, height + gap, width + gap, channels], background, np.uint8)
     cells[:count, :height, :width] = images
     picture = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
-    picture = picture.reshape(rows * (height + gap), columns * (width + gap), channels)[:-gap or None, :-gap or None]
-    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    return picture[:, :, 0] if channels == 1 else picture
+    return picture.reshape(rows * (height + gap), columns * (width + gap), channels)[:-gap or None, :-gap or None]
 
 
 def judged(images, judgements, height=3):
@@ -90,34 +151,56 @@ def _of_one_kind(pictures):
     return [picture for picture in pictures if picture not in why]
 
 
-def curves(path, scalars_csv, together=()):
-    """Draws every column of `scalars_csv` over its column `step`: values faint, their running mean on top.
+def curves(path, scalars_csv, real=None, log_loss=False):
+    """Draws every column of `scalars_csv` over its column `step`, those of SHARED in one panel.
 
-    together: names of columns that share one panel, the last one, as lines of their own.
+    Of a column that has a value in most rows the values are faint, with their running mean on top; what is measured now and
+    then, and every column of a short run, is drawn as points.
+    real: {name of a column: the same number of real pictures, at the same count}, dashed.
+    log_loss: whether the column d_loss is D's log loss alone. Thin lines show what a D that cannot tell real from generated
+    samples gives: 1/2 of D(x) and D(G(z)), and 2 ln 2 of the log loss, whatever the labels are smoothed to.
     """
     import matplotlib.figure  # slow to import, and only this function needs it
 
     with open(scalars_csv, newline='') as file:
         names, *rows = csv.reader(file)
     values = np.array([[cell or 'nan' for cell in row] for row in rows], float).reshape(-1, len(names)).T
-    panels = [[name] for name in names[1:] if name not in together]
-    panels += [shared] if (shared := [name for name in together if name in names]) else []
-    columns = min(2, len(panels))
-    lines = -(-len(panels) // columns)
-    figure = matplotlib.figure.Figure(figsize=(5 * columns, 2.6 * lines), layout='constrained')
+    steps, columns = values[0], dict(zip(names[1:], values[1:], strict=True))
+    panels = list(dict.fromkeys(_shared(name, columns) for name in columns))
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    figure = matplotlib.figure.Figure(figsize=(5 * across, 2.6 * down), layout='constrained')
     for number, panel in enumerate(panels, 1):
-        axes = figure.add_subplot(lines, columns, number, title=', '.join(panel), xlabel='step')
+        axes = figure.add_subplot(down, across, number, title=', '.join(panel))
+        if number > len(panels) - across:
+            axes.set_xlabel('step')
         for colour, name in enumerate(panel):
-            column = values[names.index(name)]
-            seen = np.isfinite(column)  # an empty cell was not measured
-            if seen.any() and column[seen].min() > 0 and column[seen].max() > 30 * column[seen].min():
+            seen = np.isfinite(columns[name])  # an empty cell was not measured
+            x, y = steps[seen], columns[name][seen]
+            if seen.any() and y.min() > 0 and y.max() > 30 * y.min():
                 axes.set_yscale('log')
-            axes.plot(values[0][seen], column[seen], alpha=0.3, color=f'C{colour}')
-            axes.plot(values[0][seen], _running_mean(column[seen]), color=f'C{colour}', label=name)
-        if len(panel) > 1:
-            axes.legend()
+            if len(y) < max(FEW, len(steps) / 2):
+                axes.plot(x, y, 'o-', markersize=3, linewidth=0.6, color=f'C{colour}', label=name)
+            else:
+                axes.plot(x, y, alpha=0.3, color=f'C{colour}')
+                axes.plot(x, _running_mean(y), color=f'C{colour}', label=name)
+            if name in (real or {}):
+                axes.axhline(real[name], linestyle='--', linewidth=1, color=f'C{colour}', label='real')
+        undecided = {'D(x)': (0.5, '1/2'), **({'d_loss': (2 * math.log(2), '2 ln 2')} if log_loss else {})}
+        if panel[0] in undecided:
+            place, label = undecided[panel[0]]
+            axes.axhline(place, linewidth=0.8, color='black', label=label)
+        if len(steps):
+            axes.set_xlim(-0.02 * steps[-1], 1.02 * steps[-1])
+        if len(axes.get_legend_handles_labels()[1]) > 1:
+            axes.legend(fontsize='small')
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def _shared(name, columns):
+    """The columns that share the panel of one: a tuple."""
+    return next((group for group in SHARED if name in group and set(group) <= set(columns)), (name,))
 
 
 def lines(path, named, across, up):

@@ -66,10 +66,22 @@ def whole_cells(black):
     return min((SIDE + GAP) // period * period - GAP if period <= SIDE + GAP else SIDE, len(black))
 
 
+def between_white(picture):
+    """The most rows of a picture, uint8 [h, w] or [h, w, 3], that have no white one among them."""
+    white = np.flatnonzero(np.append(picture.reshape(len(picture), -1).min(1) == 255, True))
+    first = np.append(0, white[:-1] + 1)
+    longest = np.argmax(white - first)
+    return picture[first[longest]:white[longest]]
+
+
 def thumbnail(picture, plane=False):
-    """uint8 [h, w] or [h, w, 3] -> at most [SIDE, SIDE]: the plane is scaled, a grid cut to its first cells, at 1:1."""
+    """uint8 [h, w] or [h, w, 3] -> at most [SIDE, SIDE]: the plane is scaled, a grid cut to its first cells, at 1:1.
+
+    Names beside and above a grid, which are on white, are left out.
+    """
     if plane:
         return np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    picture = between_white(between_white(picture).swapaxes(0, 1)).swapaxes(0, 1)
     once = picture[::2, ::2]
     if np.array_equal(picture, once.repeat(2, 0).repeat(2, 1)):     # viz.grid repeats the pixels of small pictures
         picture = once

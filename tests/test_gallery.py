@@ -1,6 +1,7 @@
 """The gallery of the README, on run folders, scripts and a README made here: known pixels, known text."""
 import json
 
+import viz
 from benchmarks import gallery
 from plumbing import files
 
@@ -126,6 +127,16 @@ def test_a_grid_is_cut_between_its_cells(picture, shape):
     found = gallery.thumbnail(picture)
     assert found.shape == shape
     np.testing.assert_array_equal(found, picture[:shape[0], :shape[1]])
+
+
+def test_names_around_a_grid_are_left_out():
+    cells = digits(5, 16)
+    images = np.stack([cells[30 * i:30 * i + 28, 30 * j:30 * j + 28] for i in range(5) for j in range(16)])[..., None]
+    named = viz.grid(images, 16, labels=['original', 'reconstructed', 'by PCA', 'noisy', 'denoised'])
+    np.testing.assert_array_equal(gallery.thumbnail(named), cells[:148, :148])
+    captioned = viz.captioned(viz.grid(images[:64], 4), 'real')
+    beside = np.concatenate([captioned, np.full_like(captioned[:, :16], 255), captioned], 1)
+    np.testing.assert_array_equal(gallery.thumbnail(beside), viz.grid(images[:64], 4, zoom=1)[:148, :118])
 
 
 @pytest.mark.parametrize('doc, cells', [

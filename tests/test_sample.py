@@ -126,6 +126,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('arguments, complaint', [
     (['runs/typo'], 'there is no folder runs/typo: '), (['file'], 'file is a file, not the folder of a run'),
+    (['runs/typo/'], 'there is no folder runs/typo: '), (['file/'], 'file is a file, not the folder of a run'),
     (['~/runs/typo'], '/runs/typo: '), (['~nobody-at-all/runs'], 'no home folder'),
     ([], 'run'), (['runs/a run', '--bogus'], '--bogus'),
     *((['runs/a run', f'--count={text}'], 'the count is a whole number from 1 to 2147483647')
@@ -141,6 +142,20 @@ def folder(tmp_path, monkeypatch):
     (['runs/a run', '--png', 'a.png', '--interpolate', 'b.png'], 'not allowed with'),
     (['runs/a run', '--npz', 'a.npz', '--interpolate', 'b.png'], 'not allowed with'),
     (['runs/a run', '--interpolate', 'a.png', '--count', '3'], 'leave one of them out'),
+    (['runs/a run', '--index', '-1'], 'the index is a whole number from 0 to'),
+    (['runs/a run', '--index', '2147483647'], 'give --index 342391 or less'),
+    (['runs/a run', '--index', '3', '--count', '9'], 'the same whatever --count is: leave one of them out'),
+    (['runs/a run', '--index', '3', '--numbered'], '--numbered is for choosing an --index'),
+    *((['runs/a run', word, *more, where, 'x.npz'], f'{word} is for the picture of --png, and not for {where}')
+      for word, more in (('--index', ['3']), ('--numbered', [])) for where in ('--npz', '--files', '--interpolate')),
+    *((['runs/a run', '--zoom', '2', where, 'x'], f'--zoom is for a picture, and {where} holds')
+      for where in ('--npz', '--files')),
+    (['runs/a run', '--zoom', '0'], 'the zoom is a whole number from 1 to 1000'),
+    (['runs/a run', '--zoom', '100'], '64 samples, enlarged 100 times, takes more than 256 MiB: give a smaller --count or --z'),
+    (['runs/a run', '--files', 'file'], 'file is a file: give the name of a new folder'),
+    (['runs/a run', '--files', 'runs'], 'runs is not empty: give the name of a new folder'),
+    (['runs/a run', '--files', '.'], 'is not empty'), (['runs/a run', '--files', 'a', '--png', 'b.png'], 'not allowed with'),
+    (['runs/a run', '--files', 'a', '--count', '2147483647'], 'give --count 5478274 or less'),
     (['runs/a run', '--class', '7'], 'runs/a run is not a conditional run and cannot be asked for a class: leave out --class'),
     (['--class', '7', 'runs/a run'], 'run'), (['runs/a run', '--class'], '--class')])
 def test_sample_mistakes_are_one_line_with_status_2(arguments, complaint, folder, refused):
@@ -193,3 +208,73 @@ def test_a_tilde_that_the_shell_leaves_alone_is_the_home_folder(folder, capsys):
     assert Image.open(folder / 'samples.png').size == (8 * 60 - 4, 8 * 60 - 4)
     assert np.load(home / 'samples.npz')['images'].shape == (4, 28, 28, 1) and Image.open(home / 'walk.webp').format == 'WEBP'
     assert f'wrote {home}/grid.png' in capsys.readouterr().out
+
+
+def test_an_index_is_the_sample_of_that_number_in_every_grid(folder):
+    """Drawn alone it has the same pixels as in grids of any count and zoom, and at any seed."""
+    for seed in '0', '3':
+        sample.main(['runs/a run', '--npz', 'all.npz', '--count', '70', '--seed', seed])
+        images = np.load('all.npz')['images']
+        for count, number in (9, 8), (64, 63), (70, 11):
+            sample.main(['runs/a run', '--count', str(count), '--zoom', '1', '--png', 'grid.png', '--seed', seed])
+            sample.main(['runs/a run', '--index', str(number), '--zoom', '3', '--seed', seed])
+            alone = np.asarray(Image.open(folder / f'sample-{number}.png'))
+            columns = next(n for n in range(1, 99) if n * n >= count)
+            row, column = divmod(number, columns)
+            placed = np.asarray(Image.open('grid.png'))[30 * row:30 * row + 28, 30 * column:30 * column + 28]
+            np.testing.assert_array_equal(placed, images[number, :, :, 0])
+            np.testing.assert_array_equal(alone, placed.repeat(3, 0).repeat(3, 1))
+
+
+def test_a_numbered_grid_is_the_grid_with_numbers(folder):
+    sample.main(['runs/a run', '--png', 'plain.png', '--count', '4'])
+    sample.main(['runs/a run', '--png', 'numbered.png', '--count', '4', '--numbered'])
+    plain, numbered = (np.asarray(Image.open(f'{name}.png')) for name in ('plain', 'numbered'))
+    assert plain.shape == numbered.shape and 0 < (plain != numbered).mean() < 0.1
+
+
+def read_files(folder):
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
+
+
+def test_files_hold_a_sample_each(folder, capsys):
+    sample.main(['runs/a run', '--npz', 'a.npz', '--count', '12'])
+    (folder.parents[1] / 'empty').mkdir()
+    for name in 'new/ones', 'empty':
+        sample.main(['runs/a run', '--files', name, '--count', '12'])
+        found = read_files(folder.parents[1] / name)
+        assert list(found) == [f'{number:06d}.png' for number in range(12)]
+        np.testing.assert_array_equal(np.stack(list(found.values())), np.load('a.npz')['images'][..., 0])
+        assert f'wrote {folder.parents[1] / name}' in capsys.readouterr().out
+
+
+def test_files_that_cannot_all_be_written_are_not_written(folder, monkeypatch):
+    def fails(path, image):
+        if path.name == '000002.png':
+            raise RuntimeError
+        path.touch()
+
+    monkeypatch.setattr(sample.iio, 'imwrite', fails)
+    before = contents(folder.parents[1])
+    with pytest.raises(RuntimeError):
+        sample.main(['runs/a run', '--files', 'ones', '--count', '4'])
+    assert contents(folder.parents[1]) == before and not list(folder.parents[1].glob('*ones*'))
+
+
+@pytest.mark.parametrize('classes, names', [
+    (None, ['000000-0.png', '000001-1.png', '000002-2.png', '000003-0.png']),
+    (['T-shirt/top', 'a\nb', '猫'], ['000000-T-shirt-top.png', '000001-a-b.png', '000002-猫.png', '000003-T-shirt-top.png'])])
+def test_files_of_a_conditional_run_name_the_class(classes, names, folder, monkeypatch):
+    monkeypatch.setattr(Drawn, 'inputs', {'z': networks.normal(3), 'label': networks.label(3)})
+    monkeypatch.setattr(sample.runfolder, 'read', lambda run: {'classes': classes})
+    sample.main(['runs/a run', '--files', 'ones', '--count', '4'])
+    assert list(read_files(folder.parents[1] / 'ones')) == names
+    sample.main(['runs/a run', '--files', 'twos', '--count', '2', '--class', '2'])
+    assert list(read_files(folder.parents[1] / 'twos')) == [names[2].replace('000002', f'00000{n}') for n in (0, 1)]
+
+
+def test_the_class_of_an_index_is_that_of_its_turn(folder, monkeypatch):
+    monkeypatch.setattr(Drawn, 'inputs', {'z': networks.normal(3), 'label': networks.label(3)})
+    monkeypatch.setattr(sample.runfolder, 'read', lambda run: {'classes': None})
+    for wanted, expected in ((), 1), ((0, 2), 0):
+        assert sample.samples(Drawn(), folder, range(4, 5), 0, 10_000, wanted)[1].tolist() == [expected]

@@ -212,3 +212,17 @@ def test_the_noise_of_two_networks_is_not_shared(fresh_graph):
         session.run(tf.global_variables_initializer())
         a, b = session.run([a, b])
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.1
+
+
+JUDGED = [name for name in SCRIPTS if {"'d_loss'", "'D(x)'"} <= set(re.findall(r"'[^'\s]*'", (ROOT / f'{name}.py').read_text()))]
+
+
+@pytest.mark.parametrize('name', JUDGED)
+def test_the_loss_of_a_d_that_cannot_tell_is_the_line_of_the_curves(name, build):
+    """Logits of 0: the log loss is 2 ln 2 whatever the labels are smoothed to, but not where a loss of classes is added."""
+    built = build(name)
+    with built.session() as session:
+        session.run([tf.assign(v, tf.zeros_like(v)) for v in tf.trainable_variables('discriminator/')])
+        loss, real, fake = session.run([built.given['scalars'][key] for key in ('d_loss', 'D(x)', 'D(G(z))')])
+    assert real == fake == 0.5
+    assert (loss == pytest.approx(2 * math.log(2), rel=1e-5)) == (not getattr(built.script, 'CLASS_WEIGHT', 0))

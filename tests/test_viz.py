@@ -3,6 +3,7 @@ import viz
 from plumbing import files, recorder
 
 import imageio.v3 as iio
+import matplotlib.figure
 import numpy as np
 import pytest
 from PIL import Image
@@ -157,13 +158,91 @@ def test_other_errors_keep_their_trace():
         raise ValueError
 
 
-def test_columns_that_share_a_panel(tmp_path):
-    (tmp_path / 'scalars.csv').write_text('step,a,b,c\n10,1,2,3\n20,2,,4\n30,3,20,5\n')
-    sizes = []
-    for together in (), ('b', 'c', 'missing'):
-        viz.curves(tmp_path / 'losses.png', tmp_path / 'scalars.csv', together)
-        sizes.append(iio.imread(tmp_path / 'losses.png').shape[0])
-    assert sizes[0] == 2 * sizes[1]  # two lines of panels, and one
+@pytest.fixture
+def drawn(tmp_path, monkeypatch):
+    """The function (text of scalars.csv, options of viz.curves) -> {title of a panel: its axes}."""
+    def axes(text, **options):
+        (tmp_path / 'scalars.csv').write_text(text)
+        figures = []
+        monkeypatch.setattr(matplotlib.figure.Figure, 'savefig', lambda figure, path, **_: figures.append(figure) or path.touch())
+        viz.curves(tmp_path / 'losses.png', tmp_path / 'scalars.csv', **options)
+        return {panel.get_title(): panel for panel in figures[0].axes}
+    return axes
+
+
+def labelled(panel):
+    """{label in the legend: line}"""
+    return {line.get_label(): line for line in panel.lines if not line.get_label().startswith('_')}
+
+
+def test_columns_of_one_quantity_share_a_panel(drawn):
+    assert list(drawn('step,d_loss,D(x),D(G(z)),elbo\n10,1,0.5,0.4,3\n')) == ['d_loss', 'D(x), D(G(z))', 'elbo']
+    assert list(drawn('step,gan_test,wd,gan_test_worst\n10,,2,\n')) == ['gan_test, gan_test_worst', 'wd']
+    assert list(drawn('step,D(x)\n')) == ['D(x)']                                      # alone, and without a row
+
+
+def test_single_measurements_are_points_and_not_averaged(drawn):
+    rows = [f'{step},{step % 3},{step if step % 100 == 0 else ""}' for step in range(1, 301)]
+    panels = drawn('\n'.join(['step,loss,frechet_2000', *rows]))
+    faint, mean = panels['loss'].lines
+    assert faint.get_alpha() < 1 and len(mean.get_xdata()) == 300 and mean.get_marker() == 'None'
+    measured, = panels['frechet_2000'].lines
+    assert measured.get_marker() == 'o'
+    np.testing.assert_array_equal(measured.get_xydata(), [[100, 100], [200, 200], [300, 300]])
+    assert panels['loss'].get_xlim() == panels['frechet_2000'].get_xlim()
+    few = drawn('step,loss\n10,5\n20,3\n')['loss'].lines                              # a short run
+    assert [line.get_marker() for line in few] == ['o']
+
+
+def test_what_real_pictures_and_a_d_that_cannot_tell_give(drawn):
+    text = 'step,d_loss,D(x),D(G(z)),frechet_2000\n10,1,0.7,0.3,9\n20,1,0.6,0.3,4\n'
+    panels = drawn(text, real={'frechet_2000': 0.06}, log_loss=True)
+    found = {name: labelled(panel) for name, panel in panels.items()}
+    assert {name: list(lines) for name, lines in found.items()} == {
+        'd_loss': ['d_loss', '2 ln 2'], 'D(x), D(G(z))': ['D(x)', 'D(G(z))', '1/2'], 'frechet_2000': ['frechet_2000', 'real']}
+    np.testing.assert_allclose(found['d_loss']['2 ln 2'].get_ydata(), -np.log(0.5) - np.log(1 - 0.5))
+    assert set(found['D(x), D(G(z))']['1/2'].get_ydata()) == {0.5}
+    assert set(found['frechet_2000']['real'].get_ydata()) == {0.06} and found['frechet_2000']['real'].get_linestyle() == '--'
+    assert labelled(drawn(text)['d_loss']).keys() == {'d_loss'}                         # a Wasserstein loss, say
+
+
+def test_pairs_stand_in_frames_and_below_their_caption():
+    left, right = np.full([3, 8, 8, 1], 10, np.uint8), np.full([3, 8, 8, 1], 20, np.uint8)
+    left[2] = 30
+    picture = viz.pairs(left, right, 'a | b', columns=2)
+    below = picture[26:]                                                                # 14 pixels of text, a margin of 6
+    assert picture[:26].min() < 128 and below.shape == (2 * 20 + 12 + 6, 2 * 38 + 12 + 2 * 6)
+    for number, (top, side) in enumerate([(0, 6), (0, 56), (32, 6)]):
+        pair = below[top:top + 20, side:side + 38]
+        assert (pair[2:-2, 2:18] == left[number, 0, 0, 0]).all() and (pair[2:-2, 20:36] == 20).all()
+        assert {*pair[0], *pair[-1], *pair[:, 0], *pair[:, -1], *pair[:, 18]} == {128}
+    assert (below[:, :6] == 255).all() and (below[:, 44:56] == 255).all() and (below[32:, 44:] == 255).all()
+    colour = viz.pairs(left.repeat(3, 3), right.repeat(3, 3), 'a | b', columns=2)
+    np.testing.assert_array_equal(colour, picture[:, :, None].repeat(3, 2))
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_names_of_rows_are_in_a_margin_on_the_left(channels):
+    images = np.random.default_rng(0).integers(0, 256, [6, 10, 10, channels], np.uint8)
+    plain, named = viz.grid(images, 3), viz.grid(images, 3, labels=['a', 'a longer name'])
+    margin = named[:, :-plain.shape[1]]
+    np.testing.assert_array_equal(named[:, margin.shape[1]:], plain)
+    assert margin[:22].min() < 100 and margin[24:].min() < 100                          # text in both rows
+    assert (margin[:, 0] == 255).all() and (margin[:, -1] == 255).all()
+    dark = (margin.reshape(*margin.shape[:2], -1).min(2) < 100)
+    assert np.flatnonzero(dark[24:].any(0))[0] < np.flatnonzero(dark[:22].any(0))[0]    # flush right
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_numbers_are_in_the_corners_of_a_grid(channels):
+    picture = viz.numbered(np.full([5, 28, 28, channels], 90, np.uint8), zoom=2)
+    plain = viz.grid(np.full([5, 28, 28, channels], 90, np.uint8), zoom=2)
+    changed = (picture != plain).reshape(*plain.shape[:2], -1).any(2)
+    for row in range(2):
+        for column in range(3):
+            cell = changed[60 * row:, 60 * column:][:56, :56]
+            assert cell[:16, :20].any() == (3 * row + column < 5) and not cell[16:].any()
+    assert viz.numbered(np.zeros([1, 8, 8, 1], np.uint8)).shape == (48, 48)             # room for a number
 
 
 def test_lines_and_points(tmp_path):
