@@ -28,12 +28,6 @@ MIN_COUNT = 65           # pictures that a covariance of 64 features takes
 JUDGED = 10000           # training pictures that the judge of a folder's classes learns from, at most
 CONFUSED = 100           # classes: of more there is no table of confusions
 
-AIM = {                  # what to hope for
-    'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
-    'precision': 'high', 'recall': 'high', 'density': 'near 1', 'coverage': 'high',
-    'nearest_ratio': 'near 1', 'copied': 'low', 'modes': 'high', 'mode_kl': 'low', 'gan_test': 'high',
-    'gan_test_worst': 'high', 'gan_train': 'high', 'class_frechet': 'low', 'class_frechet_worst': 'low'}
-
 
 def measure(images, dataset, count=10000, labels=None, folder=None):
     """Measures `count` of the images, uint8 [N, H, W, C], against the training set, and the test set in the same way.
@@ -91,7 +85,7 @@ def measure(images, dataset, count=10000, labels=None, folder=None):
             'features': real.reference.shape[1], 'neighbours': measures.NEIGHBOURS, 'classes': names,
             'model': model, 'real': real.row,
             'ratio': {name: model[name] / real.row[name] if real.row[name] > 0 else None
-                      for name in AIM if name in model and name in real.row}}
+                      for name in measures.AIM if name in model and name in real.row}}
 
 
 class _Yardstick(typing.NamedTuple):
@@ -283,7 +277,7 @@ def table(result):
              f'{"":20}{"model":>10}{"real":>10}{"ratio":>9}   better']
     for name, ratio in result['ratio'].items():
         lines.append(f'{name:20}{result["model"][name]:10.4g}{result["real"][name]:10.4g}'
-                     f'{"-" if ratio is None else f"{ratio:.3g}":>9}   {AIM[name]}')
+                     f'{"-" if ratio is None else f"{ratio:.3g}":>9}   {measures.AIM[name]}')
     for row in ['model', 'real']:
         if 'class_shares' in result[row]:
             shares = ''.join(f'{100 * share:6.1f}' for share in result[row]['class_shares'])

@@ -9,6 +9,11 @@ NEIGHBOURS = 5         # k of precision, recall, density, coverage
 COPY_RATIO = 1 / 3     # a sample this much closer to one training picture than to all others is a copy of it
 BLOCK = 250            # rows of a distance matrix held at once
 SEARCH_BYTES = 2**27   # of training pictures among which the nearest are looked for: 10,922 of 64x64x3, all of MNIST's
+AIM = {                # what to hope for, of each number of metrics.json
+    'frechet_distance': 'low', 'kernel_distance': 'low', 'classifier_score': 'high', 'class_kl': 'low',
+    'precision': 'high', 'recall': 'high', 'density': 'near 1', 'coverage': 'high',
+    'nearest_ratio': 'near 1', 'copied': 'low', 'modes': 'high', 'mode_kl': 'low', 'quality': 'high', 'reverse_kl': 'low',
+    'gan_test': 'high', 'gan_test_worst': 'high', 'gan_train': 'high', 'class_frechet': 'low', 'class_frechet_worst': 'low'}
 
 
 def frechet_distance(a, b):
