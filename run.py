@@ -11,14 +11,13 @@ import time
 import types
 
 import data
-import metrics
+import evaluation
 import viz
-from plumbing import checkpoints, code, files, flags, graph, hardware, interrupts, naming, recorder, runfolder, sampler
+from plumbing import checkpoints, code, files, flags, graph, hardware, interrupts, naming, progress, recorder, runfolder, sampler
 from plumbing.networks import classes_of, images, label, network, normal, uniform  # noqa: F401  for scripts' networks
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-import tqdm
 
 DATA_DIR = ''            # folder to look for the data set first; the environment variable GAN_DATA_DIR does the same
 RUN_DIR = ''             # folder of the run; by default runs/<script>-<dataset>-<what was changed by flags>
@@ -53,7 +52,8 @@ def main(script, arguments=None):
                 module.update(constants)
 
 
-def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict):
+def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict,
+          scores=None):
     """Trains the script's STEPS, resuming from the last checkpoint of the same run, and fills the run's folder.
 
     script: the script's `globals()`; its constants are the settings of the run.
@@ -65,6 +65,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     draw: function of the arrays that `pictures` then returns as a list of tensors -> the picture itself, uint8 [h, w] or
         [h, w, 3].
     measures: function () -> {name: scalar tensor} that depends on no random batch, to report every EVAL_EVERY steps.
+    scores: {'real': tensor, 'fake': tensor} of D's scores, of which TensorBoard gets histograms.
     These functions are applied on the averages (EMA, decay WEIGHT_AVERAGE) of the weights; see `graph.sampling`.
     Returns (folder, {name of a measure: its value at the end}).
     Raises files.UserError for a folder that is another run's or in use, damaged checkpoints, and values that are not finite.
@@ -77,7 +78,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     averaged = graph.sampling(networks, settings['WEIGHT_AVERAGE'], updates[-1], pictures, measures)
     graph.check_memory()
     graph_def = tf.get_default_graph().as_graph_def()  # what TensorBoard shows: the graph without what follows
-    fetches = graph.fetches([*updates[:-1], averaged.advance], updates, scalars)
+    operations, extras = [*updates[:-1], averaged.advance], graph.extras(scores)
+    fetches, reports = (graph.fetches(operations, updates, {**scalars, **more}) for more in ({}, extras))
     start_averages = tf.group([average.assign(source) for average, source in averaged.averages])
     finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in tf.global_variables() if v.dtype.is_floating])
     saver = checkpoints.saver()
@@ -86,7 +88,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     shape = sampler.shape(networks, averaged)
     watch = _watch(settings, shape, networks)
     frechet = watch.columns[0] if watch else None
-    reports = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif']
+    left = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif']
     built = code.fingerprint(graph_def, [[update.name for update in updates], list(scalars)],
                              [script['__file__'], *_modules(script)])
     owner = runfolder.Owner(name, settings, {name: found.described() for name, found in networks.items()}, classes, built)
@@ -100,12 +102,14 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         start = step = checkpoints.restore(folder / 'checkpoints', session, saver)
         tf.get_default_graph().finalize()
         sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'])
-        if start >= steps and not completed.lacks([*networks, *reports], start):
+        if start >= steps and not completed.lacks([*networks, *left], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
             print(f'finished: {folder} is at step {start}; {more} trains further')
             return folder, sample.measured()
-        calls = [(session.make_callable(tensors), names) for tensors, names in fetches]
-        columns = [*scalars, *(averaged.measured if settings['EVAL_EVERY'] else []), *(watch.columns if watch else [])]
+        calls, reporting = ([(session.make_callable(tensors), names) for tensors, names in some] for some in (fetches, reports))
+        columns = {**{name: _section(name) for name in scalars},
+                   **dict.fromkeys([*(averaged.measured if settings['EVAL_EVERY'] else []), *(watch.columns if watch else [])],
+                                   'quality')}
         with recorder.Recorder(folder, completed, columns, start, graph_def, settings) as record:
             passes = f' ({settings["EPOCHS"]} passes over the data)' if settings['EPOCHS'] else ''
             print(f'{"resumes" if start else "starts"} at step {start} of {steps}{passes}; pictures in {folder / "samples"}',
@@ -115,18 +119,20 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                 record.picture(0, _picture(sample, draw))
             elif completed.lacks(networks, start):  # it was killed between a checkpoint and what follows one
                 record.networks(start, networks, sample.weights())
-            with _bar(start, steps) as bar, interrupts.caught() as caught:
+            with progress.bar(start, steps) as bar, interrupts.caught() as caught:
                 for step in range(start + 1, steps + 1):
                     # Step
-                    values = {}
-                    for call, names in calls:
+                    log, values, more = _due(settings, 'LOG_EVERY', step), {}, {}
+                    for call, names in reporting if log else calls:
                         values.update(zip(names, call()[1:], strict=True))
+                    for name in extras if log else []:
+                        more[name] = values.pop(name)
                     _check_finite(values, step, folder)
-                    told = {name: f'{values[name]:.3f}'.removesuffix('.000') for name in scalars}
+                    told = {name: values[name] for name in scalars}
 
                     # Measure
                     if _due(settings, 'EVAL_EVERY', step):
-                        values.update(sample.measured())
+                        values = {**values, **sample.measured()}
                         if watch:
                             best = record.lowest(frechet)
                             values.update(watch(sample.samples(watch.count, watch.labels)))
@@ -134,10 +140,10 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                                 record.networks(step, {'generator-best': networks['generator']}, sample.weights())
 
                     # Report
-                    if _due(settings, 'LOG_EVERY', step) or len(values) > len(scalars):
+                    if log or len(values) > len(scalars):
                         record.scalars(step, values)
-                    lowest = record.lowest(frechet)
-                    bar.set_postfix({**told, 'FD': f'{lowest:.3f}'} if lowest < math.inf else told, refresh=False)
+                        record.tell(step, more)
+                    bar.set_postfix_str(progress.told(told, record.last(frechet), record.lowest(frechet)), refresh=False)
                     bar.update()
 
                     # Draw
@@ -152,26 +158,30 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                         record.networks(step, networks, sample.weights())
                     if caught:
                         break
-        if caught:
-            print(f'stopped and saved at step {step} of {steps}; run the same command to resume', flush=True)
-            sys.exit(128 + caught[0])
+            if caught:
+                print(f'stopped and saved at step {step} of {steps}; run the same command to resume', flush=True)
+                sys.exit(128 + caught[0])
 
-        # Finish
-        if start < steps:
-            print(f'trained to step {step} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
-        result = sample.measured()
-        for name in completed.lacks(reports, step):
-            if name == 'losses.png':
-                log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')  # with one d_loss is more than that
-                viz.curves(folder / name, folder / 'scalars.csv', log_loss=log_loss)
-            elif name == 'samples.gif':
-                viz.film(folder / name, recorder.pictures(folder))
-            elif frechet:
-                print('measuring the samples', flush=True)
-                print(metrics.report(folder, settings['DATASET'], shape))
-            else:
-                files.write_json(folder / name, {name: float(value) for name, value in result.items()})
-            completed.add([name], step)
+            # Finish
+            if start < steps:
+                print(f'trained to step {step} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
+            result = numbers = sample.measured()
+            for name in completed.lacks(left, step):
+                if name == 'losses.png':
+                    log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')  # with one d_loss is more than that
+                    viz.curves(folder / name, folder / 'scalars.csv', watch.real() if watch else None, log_loss)
+                elif name == 'samples.gif':
+                    viz.film(folder / name, recorder.pictures(folder))
+                elif frechet:
+                    with progress.alive('measuring the samples'):
+                        numbers, line = evaluation.report(folder, settings['DATASET'], shape)
+                    print(line)
+                    for found in [path for path in (folder / 'nearest.png', folder / 'confusions.png') if path.exists()]:
+                        record.show(step, found.stem, found)
+                else:
+                    files.write_json(folder / name, {name: float(value) for name, value in result.items()})
+                completed.add([name], step)
+            record.end(step, numbers)
         checkpoints.keep(folder / 'checkpoints', step, 1)
     more = f'; draw more with: python sample.py {folder}' if shape else ''
     print(f'finished: look at {folder}/samples.gif and losses.png{more}')
@@ -217,11 +227,16 @@ def _folder(script, settings):
 
 
 def _watch(settings, shape, networks):
-    """The metrics.Watch of the samples, or None where nothing is measured."""
+    """The evaluation.Watch of the samples, or None where nothing is measured."""
     count = settings['EVAL_COUNT'] if shape and settings['EVAL_EVERY'] else 0
     if count and 'PICTURES' in settings:
-        count = metrics.measurable_count(settings['DATASET'], shape, count)
-    return metrics.Watch(settings['DATASET'], count, shape, classes_of(networks['generator'].inputs)) if count else None
+        count = evaluation.measurable_count(settings['DATASET'], shape, count)
+    return evaluation.Watch(settings['DATASET'], count, shape, classes_of(networks['generator'].inputs)) if count else None
+
+
+def _section(name):
+    """The section of TensorBoard that a scalar of a script is shown in."""
+    return 'D' if name.startswith(('D(', 'real_', 'fake_')) else 'loss'
 
 
 def _due(settings, constant, step):
@@ -245,8 +260,3 @@ def _check_finite(values, step, folder):
     for name, value in values.items():
         if not math.isfinite(value):
             raise files.UserError(f'{name} is {value} at step {step}; {runfolder.last_good(folder)}')
-
-
-def _bar(start, steps):
-    return tqdm.tqdm(total=steps, initial=start, unit='step', dynamic_ncols=True, smoothing=0.05,
-                     mininterval=0.2 if sys.stderr.isatty() else 20)

@@ -7,7 +7,7 @@ import contextlib
 import sys
 
 import data
-import metrics
+import evaluation
 from plumbing import files, flags, measures
 
 import numpy as np
@@ -83,10 +83,10 @@ def blur(images):
 def main(dataset, count, by_class):
     with contextlib.redirect_stdout(sys.stderr):
         if by_class:
-            results = {name: metrics.measure(images, dataset, count, labels)
+            results = {name: evaluation.measure(images, dataset, count, labels)
                        for name, (images, labels) in controls_by_class(dataset, count).items()}
         else:
-            results = {name: metrics.measure(images, dataset, count) for name, images in controls(dataset, count).items()}
+            results = {name: evaluation.measure(images, dataset, count) for name, images in controls(dataset, count).items()}
     first = next(iter(results.values()))
     print(f'{first["dataset"]}, {first["evaluator"]}, {count} samples\n')
     columns = BY_CLASS if by_class else COLUMNS

@@ -17,7 +17,7 @@ import tempfile
 import time
 
 import data
-import metrics
+import evaluation
 from plumbing import flags, measures
 
 import tensorflow.compat.v1 as tf
@@ -42,7 +42,7 @@ RECIPES = {             # name: (script and flags, steps between measurements)
 
 def real(dataset):
     """The Frechet distance of COUNT test pictures."""
-    watch = metrics.Watch(dataset, COUNT)
+    watch = evaluation.Watch(dataset, COUNT)
     return watch(measures.subset(data.load(dataset, 'test')[0], COUNT))[watch.columns[0]]
 
 

@@ -91,6 +91,13 @@ def fetches(operations, updates, scalars):
     return fetched
 
 
+def extras(scores):
+    """{section/name: tensor} of what TensorBoard gets besides scalars: D's scores, gradient norms, learning rates."""
+    return {**{f'D/{name}': tensor for name, tensor in (scores or {}).items()},
+            **{f'{section}/{name}': tensor for section in ('gradient_norms', 'learning_rates')
+               for name, tensor in tf.get_collection(section)}}
+
+
 def counters(operation):
     """The operations that move a counter (of data or noise) when `operation` runs."""
     return _counters(_ancestors(operation))

@@ -11,11 +11,11 @@ FREE = 'STEPS', 'EPOCHS', 'RUN_DIR', 'DATA_DIR', 'FRESH'  # constants that may c
 
 def changed(modules):
     """{constant: its value} where it is not as in its file. modules: namespaces, the script first."""
-    found = {}
+    found, seen = {}, set()
     for module in modules:
-        written = flags.written(module['__file__'])
-        found |= {name: module[name] for name in flags.constants(written)
-                  if name not in found and module[name] != written[name]}
+        written = flags.constants(flags.written(module['__file__']))
+        found |= {name: module[name] for name in written if name not in seen and module[name] != written[name]}
+        seen |= set(written)
     return found
 
 

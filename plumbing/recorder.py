@@ -1,6 +1,8 @@
 """The one writer of a run's folder while it trains: scalars, pictures, checkpoints, networks, TensorBoard events."""
 import csv
+import hashlib
 import itertools
+import json
 import math
 import os
 import re
@@ -8,10 +10,14 @@ import socket
 import sys
 import time
 
-from plumbing import checkpoints, files, pixels, savedmodel
+from plumbing import checkpoints, files, naming, pixels, savedmodel
 
+import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorboard.summary.v1 import text_pb
+from PIL import Image
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import summary as hparams
+from tensorboard.summary.v1 import histogram_pb, text_pb
 
 _numbers = itertools.count()  # of event files of this process
 
@@ -19,11 +25,12 @@ _numbers = itertools.count()  # of event files of this process
 class Recorder:
     """scalars.csv, the event file and all else that training leaves. What a killed run wrote after step `start` is removed.
 
-    completed: runfolder.Completed. columns: of scalars.csv, after `step`. graph_def: what TensorBoard shows.
+    completed: runfolder.Completed. columns: {column of scalars.csv, after `step`: its section in TensorBoard}. graph_def: what
+    TensorBoard shows.
     """
 
     def __init__(self, folder, completed, columns, start, graph_def, settings):
-        self.folder, self.columns, self._completed, self._lowest = folder, columns, completed, {}
+        self.folder, self.columns, self._completed, self._lowest, self._last = folder, columns, completed, {}, {}
         self._scalars, self._file = folder / 'scalars.csv', None
         with files.replacing(self._scalars) as temporary, open(temporary, 'w', newline='') as file:
             csv.writer(file).writerows([['step', *columns], *self._rows(start)])
@@ -38,6 +45,9 @@ class Recorder:
         self._event(file_version='brain.Event:2')
         self._event(step=start + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
         self._event(graph_def=graph_def.SerializeToString())
+        kinds = {name: value for name, value in settings.items() if name not in (*naming.FREE, 'SEED')}
+        group = hashlib.sha256(json.dumps(kinds, sort_keys=True).encode()).hexdigest()     # runs from several seeds are one group
+        self._event(step=start, summary=hparams.session_start_pb(settings, group_name=group))
         table = ['| constant | value |', '|---|---|', *(f'| {name} | {value} |' for name, value in settings.items())]
         self._event(step=start, summary=text_pb('settings', '\n'.join(map(files.one_line, table))))
         self._events.flush()
@@ -70,14 +80,32 @@ class Recorder:
         cells = {name: f'{values[name]:.6g}' for name in self.columns if name in values}
         self._note({name: float(cell) for name, cell in cells.items()})  # as a resumed run will read them
         csv.writer(self._file).writerow([step, *(cells.get(name, '') for name in self.columns)])
-        summary = [tf.Summary.Value(tag=name, simple_value=float(values[name])) for name in cells]
-        self._event(step=step, summary=tf.Summary(value=summary))
+        self.tell(step, {f'{self.columns[name]}/{name}': values[name] for name in cells})
+
+    def tell(self, step, values):
+        """values: {section/name: a number, or an array for its histogram}; TensorBoard alone gets them."""
+        numbers = [tf.Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items() if np.ndim(value) == 0]
+        self._event(step=step, summary=tf.Summary(value=numbers))
+        for tag, array in values.items():
+            if np.ndim(array) and np.isfinite(array).all():
+                self._event(step=step, summary=histogram_pb(tag, array.ravel()))
 
     def picture(self, step, picture):
         """picture: uint8 [h, w] or [h, w, 3]."""
-        path = pixels.save(self.folder / f'samples/step-{step:06d}.png', picture)
-        image = tf.Summary.Image(encoded_image_string=path.read_bytes())
-        self._event(step=step, summary=tf.Summary(value=[tf.Summary.Value(tag='samples', image=image)]))
+        self.show(step, 'samples', pixels.save(self.folder / f'samples/step-{step:06d}.png', picture))
+
+    def show(self, step, tag, path):
+        """Shows a PNG file in TensorBoard."""
+        with Image.open(path) as image:
+            shown = tf.Summary.Image(encoded_image_string=path.read_bytes(), width=image.width, height=image.height,
+                                     colorspace=len(image.getbands()))
+        self._event(step=step, summary=tf.Summary(value=[tf.Summary.Value(tag=tag, image=shown)]))
+        self._events.flush()
+
+    def end(self, step, numbers):
+        """Tells TensorBoard the final {name: number}, and that the run is finished."""
+        self.tell(step, {f'quality/{name}': number for name, number in numbers.items()})
+        self._event(step=step, summary=hparams.session_end_pb(api_pb2.STATUS_SUCCESS))
         self._events.flush()
 
     def checkpoint(self, step, session, saver):
@@ -98,11 +126,18 @@ class Recorder:
         """The lowest value of a column so far; infinite where there is none."""
         return self._lowest.get(name, math.inf)
 
+    def last(self, name):
+        """The last value of a column; infinite where there is none."""
+        return self._last.get(name, math.inf)
+
     def _note(self, values):
+        self._last |= values
         for name, value in values.items():
             self._lowest[name] = min(value, self.lowest(name))
 
-    def _event(self, **content):
+    def _event(self, summary=None, **content):
+        if summary is not None:  # TensorBoard's are of a class of their own
+            content['summary'] = tf.Summary.FromString(summary.SerializeToString())
         self._events.write(tf.Event(wall_time=time.time(), **content).SerializeToString())
 
     def __enter__(self):

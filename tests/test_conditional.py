@@ -7,6 +7,7 @@ import acgan
 import cgan
 import cvae
 import data
+import evaluation
 import metrics
 import projection_gan
 import viz
@@ -258,7 +259,7 @@ def found():
         test, labels = data.load('mnist', 'test')
     except files.UserError as error:
         pytest.skip(str(error))
-    watch, every = metrics.Watch('mnist', COUNT, classes=10), controls.controls_by_class('mnist', 10 * COUNT // 2)
+    watch, every = evaluation.Watch('mnist', COUNT, classes=10), controls.controls_by_class('mnist', 10 * COUNT // 2)
     every['real'] = measures.subset(test, len(test)), measures.subset(labels, len(test)).astype(int)
     numbers = {}
     for name, (images, asked) in every.items():
@@ -283,7 +284,7 @@ def test_each_fault_is_seen_by_the_number_that_is_there_for_it(found):
 
 @pytest.mark.slow
 def test_a_dead_class_is_in_the_columns_that_are_reported(found):
-    watch = metrics.Watch('mnist', COUNT, classes=10)
+    watch = evaluation.Watch('mnist', COUNT, classes=10)
     assert watch.columns == [f'frechet_{COUNT}', 'gan_test', 'gan_test_worst', 'class_frechet_worst']
     np.testing.assert_array_equal(watch.labels, measures.subset(data.load('mnist')[1], COUNT))
     assert set(found['real']) == set(watch.columns)
@@ -295,8 +296,8 @@ def test_a_dead_class_is_in_the_columns_that_are_reported(found):
     dead = watch(samples)
     assert alive['gan_test_worst'] > 0.95 and dead['gan_test_worst'] == 0 and 0.85 < dead['gan_test'] < 0.92
     assert dead['class_frechet_worst'] > 10 > alive['class_frechet_worst']
-    assert metrics.Watch('mnist', COUNT).columns == [f'frechet_{COUNT}'] and metrics.Watch('mnist', COUNT).labels is None
-    assert metrics.Watch('mnist', COUNT, classes=7).labels is None      # codes of a network's own, not the set's classes
+    assert evaluation.Watch('mnist', COUNT).columns == [f'frechet_{COUNT}'] and evaluation.Watch('mnist', COUNT).labels is None
+    assert evaluation.Watch('mnist', COUNT, classes=7).labels is None      # codes of a network's own, not the set's classes
 
 
 @pytest.mark.slow
@@ -345,7 +346,7 @@ def test_a_folder_with_hardly_enough_pictures_of_a_class(tmp_path, monkeypatch):
     (train, train_labels), (test, test_labels) = (data.load(str(tmp_path / 'set'), split, 28, 1) for split in ('train', 'test'))
     reference = measures.subset(train_labels, len(test))
     shown = np.concatenate([np.flatnonzero(train_labels == c)[:(reference == c).sum()] for c in range(2)])
-    result = metrics.measure(train[shown], str(tmp_path / 'set'), len(test), train_labels[shown].astype(int), tmp_path)
+    result = evaluation.measure(train[shown], str(tmp_path / 'set'), len(test), train_labels[shown].astype(int), tmp_path)
     both = [name for name in ('class_frechet', 'class_frechet_worst') if name in result['model']]
     assert all(name in result['real'] and name in result['ratio'] for name in both) and 'gan_train' in result['ratio']
     assert (tmp_path / 'confusions.png').exists() and metrics.table(result)
@@ -360,7 +361,7 @@ def test_confusions_of_many_classes_and_odd_names(tmp_path):
 def test_labels_that_the_set_does_not_have_are_refused():
     images = np.zeros([70, 28, 28, 1], np.uint8)
     with pytest.raises(files.UserError, match='labels from 10 to 10, but mnist has 10 classes: give the data set'):
-        metrics.measure(images, 'mnist', 70, np.full(70, 10))
+        evaluation.measure(images, 'mnist', 70, np.full(70, 10))
 
 
 # Parzen windows

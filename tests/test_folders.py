@@ -17,6 +17,7 @@ import types
 import zlib
 
 import data
+import evaluation
 import metrics
 from plumbing import cache as user_cache
 from plumbing import decoder, files, folders, interrupts, measures, picturecache, savedmodel
@@ -876,13 +877,13 @@ def test_mistakes_are_one_line_with_status_2(more, complaint, tmp_path, train):
 def test_the_samples_of_a_folder_are_measured_against_its_own_test_set(tmp_path, monkeypatch):
     folder = str(folder_of(tmp_path / 'set', 700))
     train, test = (data.load(folder, split, 8, 3)[0] for split in ('train', 'test'))
-    metrics._yardstick.cache_clear()
-    copies = metrics.measure(train[:70], folder, 70, folder=tmp_path)
+    evaluation._yardstick.cache_clear()
+    copies = evaluation.measure(train[:70], folder, 70, folder=tmp_path)
     assert copies['model']['copied'] == 1 and copies['dataset'] == folder and 'untrained' in copies['evaluator']
-    itself = metrics.measure(test, folder, 70)
+    itself = evaluation.measure(test, folder, 70)
     for name, value in itself['real'].items():
         assert itself['model'][name] == pytest.approx(value)
-    assert metrics._default_count(folder, (8, 8, 3)) == 70
+    assert evaluation.default_count(folder, (8, 8, 3)) == 70
     monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path / 'samples.npz'), '--dataset', folder])
     np.savez(tmp_path / 'samples.npz', images=test)
     metrics.main()

@@ -8,6 +8,7 @@ import sys
 import zipfile
 
 import data
+import evaluation
 import metrics
 from benchmarks import controls
 from plumbing import archives, features, files, measures
@@ -159,9 +160,9 @@ def test_features_are_bounded_and_leave_the_default_graph_alone(random):
 
 def test_pairs_are_compared_among_the_first(monkeypatch, random):
     """The Frechet distance of all samples, and what compares pairs of the first ones only, as the library has it."""
-    monkeypatch.setattr(metrics, 'PAIRWISE_COUNT', 60)
+    monkeypatch.setattr(evaluation, 'PAIRWISE_COUNT', 60)
     real, fake = random.normal(size=[150, 3]), random.normal(0.4, size=[150, 3])
-    row = metrics._row(real, (fake, None))
+    row = evaluation._row(real, (fake, None))
     expected = prdc.compute_prdc(real[:60], fake[:60], measures.NEIGHBOURS)
     assert {name: row[name] for name in expected} == pytest.approx({name: float(value) for name, value in expected.items()})
     assert row['kernel_distance'] == measures.kernel_distance(real[:60], fake[:60])
@@ -258,9 +259,9 @@ def faults():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, 'load', part)
-        metrics._yardstick.cache_clear()
-        results = {name: metrics.measure(images, 'mnist', COUNT) for name, images in controls.controls('mnist', COUNT).items()}
-        metrics._yardstick.cache_clear()
+        evaluation._yardstick.cache_clear()
+        results = {name: evaluation.measure(images, 'mnist', COUNT) for name, images in controls.controls('mnist', COUNT).items()}
+        evaluation._yardstick.cache_clear()
     return results
 
 
@@ -442,10 +443,10 @@ def test_more_samples_than_real_pictures_are_not_drawn(tmp_path, monkeypatch, re
     """What is drawn is one sample, which tells the size."""
     drawn = []
     monkeypatch.setattr(data, 'load', lambda *name, **options: (np.zeros([80, 28, 28, 1]), None))
-    monkeypatch.setattr(metrics.savedmodel, 'saved', lambda folder, name: folder)
-    monkeypatch.setattr(metrics.savedmodel, 'samples',
+    monkeypatch.setattr(evaluation.savedmodel, 'saved', lambda folder, name: folder)
+    monkeypatch.setattr(evaluation.savedmodel, 'samples',
                         lambda folder, count, *rest: drawn.append(count) or np.zeros([1, 28, 28, 1]))
-    monkeypatch.setattr(metrics.runfolder, 'read', lambda folder: {'settings': {'DATASET': 'mnist'}})
+    monkeypatch.setattr(evaluation.runfolder, 'read', lambda folder: {'settings': {'DATASET': 'mnist'}})
     monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path), '--count', '2147483647'])
     with refused('mnist has only 80 pictures to stand for real ones: use --count 80 or less'), files.one_line_errors():
         metrics.main()
