@@ -8,6 +8,7 @@ Every flag of the script takes several values. The numbers of a tuple are joined
 fill: the same sweep goes on where it stopped, and does not train again what is finished.
 """
 import itertools
+import json
 import os
 import pathlib
 import shlex
@@ -82,9 +83,10 @@ def main(arguments=None):
                 failed[folder] = f'{shlex.join(map(str, commands[folder]))}: {done.error}'
                 told = done.error
             print(files.one_line(f'{number} of {len(commands)}: {folder}: {told}'), file=sys.stderr, flush=True)
-        runs = [results.read(folder) for folder in commands if folder not in failed]
+        runs = results.read_all([folder for folder in commands if folder not in failed])
         if runs:
-            print(results.markdown(runs))
+            tables = results.tables(runs)
+            print(json.dumps(results.record(tables), indent=2) if given.json else results.markdown(tables))
         if failed:
             print(files.one_line(f'{len(failed)} failed:'), *map(files.one_line, failed.values()), sep='\n  ', file=sys.stderr)
             sys.exit(1)

@@ -100,7 +100,7 @@ def read(folder):
         if len(values) and name not in final and (TESTED.fullmatch(name) or not measured and WATCHED.fullmatch(name)):
             final[name] = float(values[-1])
     return Run(folder, files.one_line(folder.resolve().name), files.one_line(record['script']), record['settings'],
-               record['versions'] if isinstance(record['versions'], dict) else {},
+               record['versions'][-1],
                max(last, completed, *(step for step, _ in pictures[-1:])), final, real, measured, count, curves, pictures)
 
 
