@@ -37,25 +37,26 @@ def page(runs):
     looks = _looks(results.groups(runs))
     films = [film(run, FILMS // len(runs)) for run in runs]
     return environment.get_template(TEMPLATE.name).render(
-        runs=[{'name': run.name, 'folder': files.one_line(run.folder), 'missing': run.missing, **looks[id(run)]} for run in runs],
-        of={id(run): number for number, run in enumerate(runs)}, facts=facts(runs, results.differing(runs)),
+        runs=[{'name': run.name, 'folder': files.one_line(run.folder), 'missing': run.missing, **looks[run]} for run in runs],
+        of={run: number for number, run in enumerate(runs)}, facts=facts(runs, results.differing(runs)),
         tables=results.tables(runs), arrows=results.ARROWS, charts=charts(runs), films=films,
         more=[{name: picture(run.folder / name) for name in MORE if (run.folder / name).exists()} for run in runs],
-        described=MORE, steps=sorted({step for found in films for step in found['steps']}), id=id)
+        described=MORE, steps=sorted({step for found in films for step in found['steps']}))
 
 
 def _looks(groups):
-    """{id of a run: the numbers of its colour and dash}: a colour for each group, unless there is only one."""
+    """{run: the numbers of its colour and dash}: a colour for each group, unless there is only one."""
     if len(groups) == 1:
         groups = [[run] for run in groups[0]]
-    return {id(run): {'colour': number % COLOURS, 'dash': (number // COLOURS + seed) % DASHES}
+    return {run: {'colour': number % COLOURS, 'dash': (number // COLOURS + seed) % DASHES}
             for number, group in enumerate(groups) for seed, run in enumerate(group)}
 
 
 def facts(runs, differing):
     """({name: texts, one for each run} of what differs, {name: text} of what is the same): script, step, settings, versions."""
-    found = {'script': [run.script for run in runs],
-             'step': [f'{run.step:,}' if run.finished else f'{run.step:,} of {run.steps:,}' for run in runs]}
+    found = {'script': [run.script for run in runs]}
+    if not all(run.finished for run in runs):
+        found['step'] = [f'{run.step:,}{"" if run.finished else f" of {run.steps:,}"}' for run in runs]
     for name in dict.fromkeys(name for run in runs for name in run.settings):
         found[name] = [_fact(run.settings[name]) if name in run.settings else '–' for run in runs]
     for name in dict.fromkeys(name for run in runs for name in run.versions):
@@ -78,7 +79,7 @@ def charts(runs):
 
     found = []
     for name in dict.fromkeys(name for run in runs for name in run.curves):
-        drawn = [(number, *run.curves[name]) for number, run in enumerate(runs) if name in run.curves and len(run.curves[name][0])]
+        drawn = [(number, *run.curves[name]) for number, run in enumerate(runs) if len(run.curves.get(name, [[]])[0])]
         if not drawn:
             continue
         real = {}
@@ -87,8 +88,10 @@ def charts(runs):
             if level is not None and name in run.curves:
                 data = files.one_line(pathlib.PurePath(run.settings['DATASET']).name)
                 real.setdefault((data, _short(level)), f'real, {data}')
-        low, high = min(values.min() for _, _, values in drawn), max(values.max() for _, _, values in drawn)
-        found.append({'name': name, 'arrow': results.ARROWS[results.aim(name)], 'log': bool(0 < LOG * low < high),
+        aim = results.aim(name)
+        low = min([*(values.min() for _, _, values in drawn), *(value for _, value in real)])
+        high = max(values.max() for _, _, values in drawn)
+        found.append({'name': name, 'arrow': results.ARROWS[aim], 'log': bool(0 < LOG * low < high and aim != 'high'),
                       'real': [{'name': label, 'value': value} for (_, value), label in real.items()],
                       'lines': [{'run': number, **line(steps, values)} for number, steps, values in drawn]})
     return found

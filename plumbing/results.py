@@ -1,5 +1,6 @@
 """What runs came to: their numbers, curves and pictures, read from their folders, and the tables that compare them."""
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -18,8 +19,9 @@ WATCHED = re.compile(r'frechet_(\d+)')            # Frechet distances along the 
 ARROWS = {'low': '↓', 'high': '↑', 'near 1': '→ 1', None: ''}
 
 
-class Run(typing.NamedTuple):
-    """What is in a run's folder."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What is in a run's folder. It equals nothing but itself, and so can be a key of a dict."""
     folder: pathlib.Path
     name: str            # the folder's, in printable characters
     script: str          # dcgan.py
@@ -72,14 +74,13 @@ class Table(typing.NamedTuple):
     columns: list
     rows: list           # of the runs, with the mean after those that it is of, and last of real pictures
 
-    def text(self, row, column):
-        """A cell as text, '0.0709' or '0.0741 ± 0.0033'; '' where there is no number."""
-        if column.name not in row.numbers:
-            return ''
-        found = _text(row.numbers[column.name], column.decimals)
-        if column.name in row.deviations:
-            found += f' ± {row.deviations[column.name]:.{column.decimals}f}'
-        return found
+    def number(self, row, column):
+        """A value as text, '0.0709'; '' where there is none."""
+        return _text(row.numbers[column.name], column.decimals) if column.name in row.numbers else ''
+
+    def deviation(self, row, column):
+        """A standard deviation as text; '' where there is none."""
+        return f'{row.deviations[column.name]:.{column.decimals}f}' if column.name in row.deviations else ''
 
 
 # reading
@@ -106,10 +107,12 @@ def read(folder):
 
 def read_all(folders):
     """The Runs of several folders, each once, in that order; those whose folders have one name are called by their paths."""
-    once = {os.path.realpath(folder): folder for folder in reversed(folders)}
-    runs = [read(folder) for folder in reversed(once.values())]
+    once = {}
+    for folder in folders:
+        once.setdefault(os.path.realpath(folder), folder)
+    runs = list(map(read, once.values()))
     names = [run.name for run in runs]
-    return [run._replace(name=files.one_line(run.folder)) if names.count(run.name) > 1 else run for run in runs]
+    return [dataclasses.replace(run, name=files.one_line(run.folder)) if names.count(run.name) > 1 else run for run in runs]
 
 
 def _metrics(path, dataset):
@@ -150,16 +153,17 @@ def _curves(path):
     except OSError as error:
         raise files.UserError(f'{path} cannot be read: {files.reason(error)}') from None
     steps, rows, names = [], [], None
-    for number, row in enumerate(csv.reader(lines[:-1]), 1):   # what follows the last line break is still being written
+    for number, line in enumerate(lines[:-1], 1):        # what follows the last line break is still being written
         try:
             if names is None:
-                first, *names = map(files.one_line, row)
+                first, *names = map(files.one_line, next(csv.reader([line])))
                 good = first == 'step' and len(set(names)) == len(names)
             else:
+                row = line.rstrip('\r').split(',')
                 steps.append(int(row[0]))
                 rows.append([float(cell or 'nan') for cell in row[1:]])
                 good = len(rows[-1]) == len(names) and steps[-1] > max([-1, *steps[-2:-1]]) and steps[-1] < 2**53
-        except (ValueError, IndexError):
+        except (ValueError, csv.Error):
             good = False
         if not good:
             raise files.UserError(f'{path} is damaged at line {number}: put back a copy of it, or remove what is not a row')
@@ -237,15 +241,14 @@ def _table(data, runs):
 
 
 def _by_data(runs):
-    """{what runs compare with: those}: the data set and how it was measured; runs that are not measured join the first."""
+    """{what runs compare with: those}: the data set and how it was measured; runs that are not measured join others."""
     found, labels = {}, {}
     for run in sorted(runs, key=lambda run: not run.measured):
-        data = [run.settings.get(name, default) for name, default in (('IMAGE_SIZE', 28), ('CHANNELS', 1))]
-        data = _key([run.settings.get('PICTURES') or run.settings['DATASET'], *data])
-        if run.measured or not any(key[0] == data for key in found):
-            key = data, run.measured
-        else:
-            key = next(key for key in found if key[0] == data)
+        size = [run.settings.get(name, default) for name, default in (('IMAGE_SIZE', 28), ('CHANNELS', 1))]
+        data = _key([run.settings.get('PICTURES') or run.settings['DATASET'], *size])
+        key = data, run.measured
+        if not run.measured:
+            key = next((other for other, members in found.items() if other[0] == data and _comparable(run, members)), key)
         found.setdefault(key, []).append(run)
         name = files.one_line(pathlib.PurePath(run.settings['DATASET']).name or 'pictures')
         labels.setdefault(key, f'{name}, {run.measured}' if run.count else name)
@@ -257,7 +260,13 @@ def _by_data(runs):
     return blocks
 
 
+def _comparable(run, others):
+    """Whether a run that is not measured has a number that others have had too, or none at all."""
+    return not run.final or any(run.final.keys() & {*other.final, *other.curves} for other in others)
+
+
 def _shown(run, names):
+    """The numbers of a row: the final ones, and of Frechet distances along the training the last."""
     watched = {name: float(run.curves[name][1][-1]) for name in names
                if name not in run.final and WATCHED.fullmatch(name) and len(run.curves.get(name, [[]])[0])}
     return run.final | watched
@@ -274,8 +283,8 @@ def _mean(group, names):
 
 def _marked(rows, names):
     """The rows, with the columns in which each is the best."""
-    meant = {id(run) for row in rows if row.kind == 'mean' for run in row.runs}
-    summaries = [row for row in rows if row.kind == 'mean' or row.runs[0].finished and id(row.runs[0]) not in meant]
+    meant = {run for row in rows if row.kind == 'mean' for run in row.runs}
+    summaries = [row for row in rows if row.kind == 'mean' or row.runs[0].finished and row.runs[0] not in meant]
     rivals = summaries if len(summaries) > 1 else [row for row in rows if row.kind == 'run' and row.runs[0].finished]
     for name in names:
         cost = {'low': lambda value: value, 'high': lambda value: -value, 'near 1': lambda value: abs(value - 1)}.get(aim(name))
@@ -330,7 +339,7 @@ def _markdown(table):
              ['---', *('---:' for _ in table.columns)]]
     for row in table.rows:
         missing = f' ({row.runs[0].missing})' if row.kind == 'run' and row.runs[0].missing else ''
-        cells = [table.text(row, column) for column in table.columns]
+        cells = [' ± '.join(filter(None, [table.number(row, column), table.deviation(row, column)])) for column in table.columns]
         cells = [f'**{cell}**' if column.name in row.best else cell for cell, column in zip(cells, table.columns, strict=True)]
         lines.append([_plain(row.name + missing), *cells])
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
