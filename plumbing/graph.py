@@ -54,8 +54,10 @@ def sampling(networks, decay, after, pictures=None, measures=dict):
     with tf.variable_scope('sampling', custom_getter=averaged):
         inputs = {name: network.placeholders() for name, network in networks.items()}
         outputs = {name: network.apply(inputs[name].values()) for name, network in networks.items()}
-        shown = pictures and tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'pictures'), pictures())
-        measured = measures()
+        with tf.name_scope('pictures'):
+            shown = pictures and tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'shown'), pictures())
+        with tf.name_scope('measures'):
+            measured = {name: tf.identity(scalar, name) for name, scalar in measures().items()}
         averages = [(variable, sources[variable.op.name.removeprefix('sampling/')]) for variable in tf.global_variables()
                     if not decay or variable.op.name not in sources]
         with tf.control_dependencies([after]), tf.name_scope('average'):
