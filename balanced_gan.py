@@ -135,6 +135,7 @@ def main():
             return [fake, fake_judgements, real, tf.sigmoid(discriminator(real))[:, 0]]
 
     run.train(globals(), updates=[d_fake_updates.op, g_updates.op, d_real_updates.op], scalars=scalars,
+              scores={'real': real_logits, 'fake': fake_logits},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))}, pictures=judged, draw=draw)
 
 

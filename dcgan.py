@@ -115,6 +115,7 @@ def main():
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[d_step, g_step], scalars=scalars,
+              scores={'real': real_logits, 'fake': fake_logits},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 

@@ -103,6 +103,7 @@ def main():
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[d_step] * D_STEPS + [g_step] * G_STEPS, scalars=scalars,
+              scores={'real': real_logits, 'fake': fake_logits},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 

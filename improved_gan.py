@@ -116,7 +116,7 @@ def main():
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
 
-    testbed.train(globals(), [d_step, g_step], scalars)
+    testbed.train(globals(), [d_step, g_step], scalars, {'real': real_logits, 'fake': fake_logits})
 
 
 if __name__ == '__main__':

@@ -316,7 +316,8 @@ def main():
                 d_step = tf.group(*(v.assign(tf.clip_by_value(v.read_value(), -CLIP, CLIP), read_value=False)
                                     for v in weights))
 
-    testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, score=critic if objective.outputs == 1 else None)
+    testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, {'real': real_scores, 'fake': fake_scores},
+                  score=critic if objective.outputs == 1 else None)
 
 
 if __name__ == '__main__':

@@ -74,7 +74,8 @@ def main():
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
 
-    testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, lambda points: discriminator(points, training=False))
+    testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, {'real': real_scores, 'fake': fake_scores},
+                  lambda points: discriminator(points, training=False))
 
 
 if __name__ == '__main__':

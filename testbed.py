@@ -112,11 +112,11 @@ def drawings(dataset, z_dim, score=None, g_loss=None):
             'measures': lambda: plane.measures(sampled(), dataset)}
 
 
-def train(script, updates, scalars, score=None, g_loss=None):
+def train(script, updates, scalars, scores, score=None, g_loss=None):
     """run.train on the script's data set, drawn and measured as `drawings` says; metrics.json holds the plane's measures."""
     dataset, z_dim = script['DATASET'], script['Z_DIM']
-    _, found = run.train(script, updates=updates, scalars=scalars,
-                              networks={'generator': generator_network(dataset, z_dim)},
-                              **drawings(dataset, z_dim, score, g_loss))
+    _, found = run.train(script, updates=updates, scalars=scalars, scores=scores,
+                         networks={'generator': generator_network(dataset, z_dim)},
+                         **drawings(dataset, z_dim, score, g_loss))
     if found:  # the metrics of images are run.train's own
         print(f'{found["modes"]:.0f} modes, {found["quality"]:.1%} of high quality, reverse KL {found["reverse_kl"]:.3f}')

@@ -129,7 +129,8 @@ def main():
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1, BETA2), g_loss, 'generator/', 'g_step')
 
     testbed.train(globals(), [d_step, g_step], {'d_loss': d_loss, 'g_loss': g_loss, 'D(x)': d_x, 'D(G(z))': d_g_z},
-                  testbed.discriminator, lambda logits: losses(tf.stop_gradient(logits), logits)[1])
+                  {'real': real_logits, 'fake': fake_logits}, testbed.discriminator,
+                  lambda logits: losses(tf.stop_gradient(logits), logits)[1])
 
 
 if __name__ == '__main__':

@@ -100,6 +100,7 @@ def main():
         g_step = ops.minimize(optimizer(G_LEARNING_RATE), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'g_loss': g_loss},
+              scores={'real': real_scores, 'fake': fake_scores},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 

@@ -101,6 +101,7 @@ def main():
         g_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'gp': gp, 'g_loss': g_loss},
+              scores={'real': real_scores, 'fake': fake_scores},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 
