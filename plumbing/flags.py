@@ -69,7 +69,7 @@ def parse(modules, arguments=None):
     Exit status 2 and a line that says why for a flag that is unknown, and for a value, given or edited into the file, that
     is not of the constant's type or out of its range.
     """
-    parser = Parser(modules[0]['__doc__'], prog=pathlib.Path(modules[0]['__file__']).name)
+    parser = Parser(modules[0]['__doc__'], prog=pathlib.Path(modules[0]['__file__']).name, usage='%(prog)s [--FLAG VALUE] ...')
     known, comments = {}, [_comments(module['__file__']) for module in modules]
     for number, module in enumerate(modules):
         group = parser.add_argument_group('the constants of this script' if number == 0 else 'of every script')

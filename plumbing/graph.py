@@ -94,8 +94,12 @@ def fetches(operations, updates, scalars):
 
 
 def extras(scores):
-    """{section/name: tensor} of what TensorBoard gets besides scalars: D's scores, gradient norms, learning rates."""
-    return {**{f'D/{name}': tensor for name, tensor in (scores or {}).items()},
+    """{section/name: tensor} of what TensorBoard gets besides scalars: D's scores, gradient norms, learning rates.
+
+    Fetching them leaves the weights as they are, bit for bit. Mixed precision does not round what is fetched, and so not what
+    is computed from it; copies of the scores are fetched, of which nothing is.
+    """
+    return {**{f'D/{name}': tf.identity(tensor) for name, tensor in (scores or {}).items()},
             **{f'{section}/{name}': tensor for section in ('gradient_norms', 'learning_rates')
                for name, tensor in tf.get_collection(section)}}
 

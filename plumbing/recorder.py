@@ -44,7 +44,7 @@ class Recorder:
         self._event(step=start + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
         self._event(graph_def=graph_def.SerializeToString())
         trial = {name: value for name, value in settings.items() if name not in naming.FREE and not name.endswith('_EVERY')}
-        seeds = re.sub(r'-seed-\d+', '', files.one_line(folder.name))       # runs that differ in SEED alone are one row of HParams
+        seeds = re.sub(r'-seed-\d+', '', files.one_line(folder.name))       # runs that differ in SEED alone are one row
         self._event(step=start, summary=hparams.session_start_pb(trial, group_name=seeds))
         table = ['| constant | value |', '|---|---|', *(f'| {name} | {value} |' for name, value in settings.items())]
         self._event(step=start, summary=text_pb('settings', '\n'.join(map(files.one_line, table))))
