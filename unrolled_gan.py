@@ -44,14 +44,6 @@ EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
 
 
-def judged(discriminator, x, fake):
-    """D's logits [B, 1] of data and of samples -> (real_logits, fake_logits)."""
-    with tf.name_scope('real'):
-        real_logits = discriminator(x)
-    with tf.name_scope('fake'):
-        return real_logits, discriminator(fake)
-
-
 def losses(real_logits, fake_logits):
     """Logits [B, 1] of data and samples -> (d_loss, g_loss). 'saddle' is -f of equation 5, as in the authors' code.
 
@@ -93,14 +85,13 @@ def unrolled(discriminator, x, fake, optimizer, learning_rate, updates):
     m, v = ({w.op.name: optimizer.get_slot(w, slot).read_value() for w in variables} for slot in 'mv')
     power1, power2 = (w.read_value() for name in ('beta1_power', 'beta2_power')
                       for w in optimizer.variables() if w.op.name.endswith(name))
-    for number in range(1, updates + 1):
-        with tf.name_scope(f'update{number}'):
-            with substituted(weights):
-                d_loss, _ = losses(*judged(discriminator, x, fake))
-            for name, gradient in zip(weights, tf.gradients(d_loss, list(weights.values())), strict=True):
-                change, m[name], v[name] = adam(gradient, m[name], v[name], power1, power2, learning_rate)
-                weights[name] += change
-            power1, power2 = power1 * BETA1, power2 * BETA2
+    for _ in range(updates):
+        with substituted(weights):
+            d_loss, _ = losses(discriminator(x), discriminator(fake))
+        for name, gradient in zip(weights, tf.gradients(d_loss, list(weights.values())), strict=True):
+            change, m[name], v[name] = adam(gradient, m[name], v[name], power1, power2, learning_rate)
+            weights[name] += change
+        power1, power2 = power1 * BETA1, power2 * BETA2
     return weights
 
 
@@ -111,7 +102,10 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
-    real_logits, fake_logits = judged(testbed.discriminator, x, fake)
+    with tf.name_scope('real'):
+        real_logits = testbed.discriminator(x)
+    with tf.name_scope('fake'):
+        fake_logits = testbed.discriminator(fake)
 
     with tf.name_scope('losses'):
         d_loss, _ = losses(real_logits, fake_logits)
@@ -124,7 +118,7 @@ def main():
     with tf.name_scope('losses/unrolled/'):
         ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, D_LEARNING_RATE * rate, UNROLL)
         with substituted(ahead):
-            _, g_loss = losses(*judged(testbed.discriminator, x, fake))
+            _, g_loss = losses(testbed.discriminator(x), testbed.discriminator(fake))
     with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1, BETA2), g_loss, 'generator/', 'g_step')
 
