@@ -49,11 +49,10 @@ def losses(real_logits, fake_logits):
 
     Its real term too depends on G, through D's updates.
     """
-    d_loss = tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits)                  # -log D(x) - log(1 - D(G(z)))
-    d_loss = tf.reduce_mean(d_loss, name='d_loss')
+    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
     if G_LOSS == 'saddle':
-        return d_loss, tf.negative(d_loss, name='g_loss')
-    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')           # -log D(G(z))
+        return d_loss, -d_loss
+    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
 
 
 @contextlib.contextmanager
@@ -108,7 +107,7 @@ def main():
         fake_logits = testbed.discriminator(fake)
 
     with tf.name_scope('losses'):
-        d_loss, _ = losses(real_logits, fake_logits)
+        d_loss = tf.identity(losses(real_logits, fake_logits)[0], 'd_loss')
         d_x = tf.reduce_mean(tf.sigmoid(real_logits), name='D_x')
         d_g_z = tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')
     rate = ops.linear_decay() if DECAY else 1.0
@@ -118,7 +117,7 @@ def main():
     with tf.name_scope('losses/unrolled/'):
         ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, D_LEARNING_RATE * rate, UNROLL)
         with substituted(ahead):
-            _, g_loss = losses(testbed.discriminator(x), testbed.discriminator(fake))
+            g_loss = tf.identity(losses(testbed.discriminator(x), testbed.discriminator(fake))[1], 'g_loss')
     with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1, BETA2), g_loss, 'generator/', 'g_step')
 
