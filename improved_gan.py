@@ -77,7 +77,7 @@ def losses(real_logits, fake_logits, real_features, fake_features):
 def historical_averaging(network):
     """|theta - mean of all theta so far|^2 of a network's weights; the mean is saved, and moves with each of its updates."""
     weights, total = tf.trainable_variables(f'{network}/'), 0.0
-    with ops.network(network):
+    with tf.name_scope('theta'), ops.network(network):
         t = tf.get_variable('history/t', [], initializer=tf.zeros_initializer(), trainable=False)
         now = t.read_value()
         ops.with_update(lambda: t.assign(now + 1, read_value=False))

@@ -231,8 +231,7 @@ OBJECTIVES = {
 def squared_slope(f, x):
     """|grad f(x)|^2 at each x [B, …]: [B]. What f reads besides its argument, a real batch among them, is held."""
     x = tf.identity(x)
-    with tf.name_scope('slope'):
-        gradient, = tf.gradients(f(x), x)
+    gradient, = tf.gradients(f(x), x)
     return tf.reduce_sum(gradient ** 2, axis=list(range(1, x.shape.ndims)))
 
 
@@ -298,6 +297,11 @@ def main():
     def witness(scores):
         return objective.witness(scores, real_scores, fake_scores)
 
+    def penalized(x):
+        with tf.name_scope('slope/'):  # the slash: in the critic, not in losses
+            scores = critic(x)
+        return witness(scores)
+
     with tf.name_scope('losses'):
         apart = [mean(tf.abs(x - fake), list(range(1, x.shape.ndims)))[:, None]] if objective.margin else []
         both = objective.losses(real_scores, fake_scores, *apart)
@@ -305,7 +309,7 @@ def main():
         scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'real_score': mean(witness(real_scores), name='real_score'),
                    'fake_score': mean(witness(fake_scores), name='fake_score')}
         if PENALTIES[penalty]:
-            scalars['penalty'] = tf.identity(PENALTIES[penalty](lambda x: witness(critic(x)), x, fake), 'penalty')
+            scalars['penalty'] = tf.identity(PENALTIES[penalty](penalized, x, fake), 'penalty')
             d_loss += WEIGHT * scalars['penalty']
 
     with tf.variable_scope('optimizers'):

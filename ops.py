@@ -19,7 +19,7 @@ def network(name, initializer=None, constraint=None):
     """Scope of a network: entering it again shares its variables and its box in the TensorBoard graph.
 
     A name scope around it is a box inside: under tf.name_scope('real') the nodes of D are in discriminator/real/, beside
-    those of discriminator/fake/. The scope 'losses' is none: what a loss applies belongs to the network.
+    those of discriminator/fake/. 'losses' is none, and a scope in it, such as losses/unrolled/, holds the network itself.
 
     initializer: of all weights, for example `ops.normal(0.02)`; `ops.glorot` if None. constraint: function that an
     optimizer applies to each variable after its update (tf.variable_scope's own does not reach the scopes inside).
@@ -28,10 +28,12 @@ def network(name, initializer=None, constraint=None):
         return getter(*args, **{**options, 'constraint': constraint})
 
     outer, around = tf.get_variable_scope().name, tf.get_default_graph().get_name_scope()
-    inside = [scope for scope in f'{around}/'.removeprefix(f'{outer}/').split('/') if scope not in ('', 'losses')]
+    inside = list(filter(None, f'{around}/'.removeprefix(f'{outer}/').split('/')))
     with tf.variable_scope(name, initializer=initializer, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False,
                            custom_getter=constrained) as scope:
         box, boxes = '/'.join([scope.name, *inside]), tf.get_collection_ref('boxes')
+        if inside[:1] == ['losses']:
+            box = scope.name if inside == ['losses'] else f'{around}/{name}'
         boxes.append((box, scope.name))
         try:
             with tf.name_scope(f'{box}/'):

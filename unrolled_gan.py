@@ -44,24 +44,15 @@ EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
 
 
-def judged(discriminator, x, fake):
-    """D's logits [B, 1] of data and of samples -> (real_logits, fake_logits)."""
-    with tf.name_scope('real'):
-        real_logits = discriminator(x)
-    with tf.name_scope('fake'):
-        return real_logits, discriminator(fake)
-
-
 def losses(real_logits, fake_logits):
     """Logits [B, 1] of data and samples -> (d_loss, g_loss). 'saddle' is -f of equation 5, as in the authors' code.
 
     Its real term too depends on G, through D's updates.
     """
-    d_loss = tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits)                  # -log D(x) - log(1 - D(G(z)))
-    d_loss = tf.reduce_mean(d_loss, name='d_loss')
+    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
     if G_LOSS == 'saddle':
-        return d_loss, tf.negative(d_loss, name='g_loss')
-    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')           # -log D(G(z))
+        return d_loss, -d_loss
+    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
 
 
 @contextlib.contextmanager
@@ -93,14 +84,13 @@ def unrolled(discriminator, x, fake, optimizer, learning_rate, updates):
     m, v = ({w.op.name: optimizer.get_slot(w, slot).read_value() for w in variables} for slot in 'mv')
     power1, power2 = (w.read_value() for name in ('beta1_power', 'beta2_power')
                       for w in optimizer.variables() if w.op.name.endswith(name))
-    for number in range(1, updates + 1):
-        with tf.name_scope(f'update{number}'):
-            with substituted(weights):
-                d_loss, _ = losses(*judged(discriminator, x, fake))
-            for name, gradient in zip(weights, tf.gradients(d_loss, list(weights.values())), strict=True):
-                change, m[name], v[name] = adam(gradient, m[name], v[name], power1, power2, learning_rate)
-                weights[name] += change
-            power1, power2 = power1 * BETA1, power2 * BETA2
+    for _ in range(updates):
+        with substituted(weights):
+            d_loss, _ = losses(discriminator(x), discriminator(fake))
+        for name, gradient in zip(weights, tf.gradients(d_loss, list(weights.values())), strict=True):
+            change, m[name], v[name] = adam(gradient, m[name], v[name], power1, power2, learning_rate)
+            weights[name] += change
+        power1, power2 = power1 * BETA1, power2 * BETA2
     return weights
 
 
@@ -111,10 +101,13 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
-    real_logits, fake_logits = judged(testbed.discriminator, x, fake)
+    with tf.name_scope('real'):
+        real_logits = testbed.discriminator(x)
+    with tf.name_scope('fake'):
+        fake_logits = testbed.discriminator(fake)
 
     with tf.name_scope('losses'):
-        d_loss, _ = losses(real_logits, fake_logits)
+        d_loss = tf.identity(losses(real_logits, fake_logits)[0], 'd_loss')
         d_x = tf.reduce_mean(tf.sigmoid(real_logits), name='D_x')
         d_g_z = tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')
     rate = ops.linear_decay() if DECAY else 1.0
@@ -124,7 +117,7 @@ def main():
     with tf.name_scope('losses/unrolled/'):
         ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, D_LEARNING_RATE * rate, UNROLL)
         with substituted(ahead):
-            _, g_loss = losses(*judged(testbed.discriminator, x, fake))
+            g_loss = tf.identity(losses(testbed.discriminator(x), testbed.discriminator(fake))[1], 'g_loss')
     with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1, BETA2), g_loss, 'generator/', 'g_step')
 

@@ -63,8 +63,9 @@ def critic(x):
 def gradient_penalty(critic, x, fake, alpha):
     """E (|grad critic(x_hat)| - 1)^2 with x_hat = x + alpha (fake - x), alpha [B, 1, 1, 1] from U[0, 1) (section 4)."""
     x_hat = x + alpha * (fake - x)
-    with tf.name_scope('interpolated'):
-        gradient, = tf.gradients(critic(x_hat), x_hat)
+    with tf.name_scope('interpolated/'):                                       # the slash: in the critic, not in losses
+        scores = critic(x_hat)
+    gradient, = tf.gradients(scores, x_hat)
     length = tf.sqrt(tf.reduce_sum(gradient ** 2, axis=[1, 2, 3]) + 1e-12)     # over all pixels; no sqrt at 0
     return tf.reduce_mean((length - 1) ** 2, name='gp')
 

@@ -152,16 +152,18 @@ def layers(box=None):
 
 
 def test_a_name_scope_around_a_network_is_a_box_inside():
-    """Also in a variable scope, which stays outside; 'losses' is no box, whatever is opened in it is one."""
+    """Also in a variable scope, which stays outside; 'losses' is no box, and what is opened in it is around the network."""
     layers('real')
     with tf.name_scope('losses'):
         layers()
-        layers('slope')
+        layers('unrolled')
+        layers('slope/')
     with tf.variable_scope('sampling'):
         layers()
         layers('pictures')
     found = {op.name for op in tf.get_default_graph().get_operations() if op.type == 'Relu'}
-    assert found == {f'{box}/dense/Relu' for box in ('net/real', 'net', 'net/slope', 'sampling/net', 'sampling/net/pictures')}
+    assert found == {f'{box}/dense/Relu' for box in (
+        'net/real', 'net', 'losses/unrolled/net', 'net/slope', 'sampling/net', 'sampling/net/pictures')}
     assert [v.op.name for v in tf.trainable_variables()] == [
         f'{scope}/dense/{part}' for scope in ('net', 'sampling/net') for part in ('weights', 'bias')]
 
