@@ -1,0 +1,83 @@
+"""The commands of README.md and of docs/ work, run in the order of their page by a shell in a fresh folder.
+
+See shortened.py for what makes them short, and for the few that are not run.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import data
+
+import forkserver
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import shortened
+from conftest import ROOT, random
+
+pytestmark = pytest.mark.slow
+BLOCK = re.compile(r'^```sh\n(.*?)^```$', re.M | re.S)
+PAGES = sorted(path.stem for path in (ROOT / 'docs').glob('*.md') if BLOCK.search(path.read_text()))
+ELSEWHERE = 'pip', 'git', 'npm', 'tar', 'ruff'   # programs that install, fetch or check: not run
+PRELUDE = '\n'.join([*(f'{name}() {{ :; }}' for name in ELSEWHERE), 'tensorboard() { test -d "$2"; }', 'set -ex', ''])
+
+
+def noise(*shape, seed=0):
+    return np.uint8(128 + 40 * random(*shape, seed=seed).clip(-3, 3))
+
+
+def bring(folder):
+    """What a reader has to have: folders of pictures, a download, samples of another program, the table so far."""
+    pictures = ['home/pictures/birds', 'home/pictures/animals/cats', 'home/pictures/animals/dogs', 'img/google/64', 'package']
+    for seed, name in enumerate([*pictures, 'docs']):
+        (folder / name).mkdir(parents=True)
+        for number in range(150 if name in pictures[:4] else 0):     # batches are of up to 128
+            iio.imwrite(folder / name / f'{number}.png', noise(80, 72, 3, seed=100 * seed + number))
+    iio.imwrite(folder / 'package/data_batch_1.png', noise(150, 1024, 3))
+    np.savez(folder / 'samples.npz', images=noise(shortened.MEASURED, 28, 28, 1))
+    shutil.copy(ROOT / 'docs/collapse.json', folder / 'docs')
+
+
+def follow(page, folder):
+    """Runs the commands of a page in `folder`. A line that fails ends the test; it is the last one after a `+`."""
+    tests = ROOT / 'tests'
+    python = folder / 'bin/python'
+    if not python.exists():
+        python.parent.mkdir()
+        python.write_text(f'#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(tests)!r})\nimport shortened\n'
+                          'sys.exit(shortened.main(sys.argv[1:]))\n')
+        python.chmod(0o755)
+    environment = {
+        **os.environ, 'PATH': f'{python.parent}:{os.environ["PATH"]}', 'HOME': str(folder / 'home'), 'SHORT_PYTHON': str(python),
+        'XDG_CACHE_HOME': str(folder / 'home/.cache'), 'FORKSERVER': forkserver.address(),
+        'DRIVE_COUNT': str(shortened.COUNT)}
+    done = subprocess.run(['bash', '-c', PRELUDE + '\n'.join(BLOCK.findall(page.read_text()))], cwd=folder, env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0 and not re.search('^(error: |Traceback)', done.stdout, re.M), done.stdout[-3000:]
+
+
+@pytest.fixture(scope='session')
+def readme(tmp_path_factory):
+    """The folder in which the README's commands were run."""
+    folder = tmp_path_factory.mktemp('readme')
+    bring(folder)
+    follow(ROOT / 'README.md', folder)
+    return folder
+
+
+def test_the_readme(readme):
+    assert (readme / 'runs/dcgan-mnist/metrics.json').exists()
+    assert (readme / 'runs/dcgan-birds-image-size-64-channels-3/samples.gif').exists()
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_a_page(page, readme, tmp_path):
+    """Each page may be read after the README; it names no run that neither of them has made."""
+    folder = shutil.copytree(readme, tmp_path / 'here')
+    shutil.rmtree(folder / 'bin')
+    follow(ROOT / 'docs' / f'{page}.md', folder)
+    text = (ROOT / 'docs' / f'{page}.md').read_text()
+    named = set(re.findall(r'\bruns/([\w.+-]*\w)(?![\w.*+-])', text))
+    assert named <= {path.name for path in (folder / 'runs').iterdir()}
