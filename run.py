@@ -36,12 +36,12 @@ def main(script, arguments=None):
     """Runs a script (its `globals()`) as a program: constants from flags, main() in a fresh graph, errors in one line.
 
     arguments: flags, in the place of the command line's: `run.main(vars(dcgan), ['--steps', '500'])` in a notebook. They hold
-    for this call. Then errors are raised as files.UserError.
+    for this call. Then errors are raised as files.UserError, and Ctrl-C as KeyboardInterrupt, once a checkpoint is saved.
     """
     before = [(module, flags.constants(module)) for module in (globals(), script)]
-    with files.one_line_errors() if arguments is None else contextlib.nullcontext():
+    with files.one_line_errors() if arguments is None else _raised():
         try:
-            if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()], arguments):
+            if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()], arguments, raising=arguments is not None):
                 raise files.UserError('--steps and --epochs both say how long to train: give one of them')
             data.DATA_DIR = DATA_DIR
             hardware.prepare(script.get('PRECISION', PRECISION))
@@ -50,6 +50,17 @@ def main(script, arguments=None):
         finally:
             for module, constants in before:
                 module.update(constants)
+
+
+@contextlib.contextmanager
+def _raised():
+    """The context in which a run that was stopped between two steps does not end the process that called it."""
+    try:
+        yield
+    except SystemExit as end:
+        if not end.code:    # --help
+            raise
+        raise KeyboardInterrupt('stopped and saved') from None
 
 
 def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict,

@@ -38,19 +38,21 @@ def main(arguments):
 
 
 def shorten():
-    """In the process of a program, before it runs."""
+    """In the process of a program, or of a notebook, before it runs."""
     import data
     import evaluation
     import run
+    from plumbing import judge
 
     import drive
 
     load, steps = data.load, run._steps
     data.load = lambda name, *shape, **more: (drive.load if name.lower() in data.NAMES else load)(name, *shape, **more)
     run._steps = lambda *given: min(STEPS, steps(*given))
+    judge.EPOCHS = judge.UPDATES = 1                     # of the classifier of GAN-train
     for owner, name in (evaluation, 'measure'), (evaluation, 'samples'), (evaluation, 'check_count'), (evaluation.Watch, '__init__'):
         setattr(owner, name, _few(getattr(owner, name)))
-    sys.executable = os.environ['SHORT_PYTHON']          # of the programs that this one starts
+    sys.executable = os.environ.get('SHORT_PYTHON', sys.executable)  # of the programs that this one starts
 
 
 def _few(function):

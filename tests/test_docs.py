@@ -1,4 +1,4 @@
-"""The commands of README.md and of docs/ work, run in the order of their page by a shell in a fresh folder.
+"""The commands of README.md and of docs/ work, run in the order of their page by a shell in a fresh folder; so does the notebook.
 
 See shortened.py for what makes them short, and for the few that are not run.
 """
@@ -12,6 +12,8 @@ import data
 
 import forkserver
 import imageio.v3 as iio
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 import shortened
@@ -81,3 +83,24 @@ def test_a_page(page, readme, tmp_path):
     text = (ROOT / 'docs' / f'{page}.md').read_text()
     named = set(re.findall(r'\bruns/([\w.+-]*\w)(?![\w.*+-])', text))
     assert named <= {path.name for path in (folder / 'runs').iterdir()}
+
+
+def test_the_notebook(tmp_path):
+    """From the top to the bottom in docs/ of a copy of the project; then a flag that does not exist."""
+    for path in [*ROOT.glob('*.py'), ROOT / 'plumbing', ROOT / 'weights']:
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / path.name)
+    (tmp_path / 'docs').mkdir()
+    notebook = nbformat.read(ROOT / 'docs/notebook.ipynb', 4)
+    assert not any(cell.get('outputs') for cell in notebook.cells)
+    first = next(number for number, cell in enumerate(notebook.cells) if cell.cell_type == 'code')
+    notebook.cells.insert(first + 1, nbformat.v4.new_code_cell('import shortened\nshortened.shorten()'))
+    notebook.cells.append(nbformat.v4.new_code_cell("run.main(vars(dcgan), ['--stepz', '500'])",
+                                                    metadata={'tags': ['raises-exception']}))
+    nbclient.NotebookClient(notebook, timeout=300, resources={'metadata': {'path': str(tmp_path / 'docs')}}).execute(
+        env={**os.environ, 'PYTHONPATH': str(ROOT / 'tests'), 'DRIVE_COUNT': str(shortened.COUNT), 'HOME': str(tmp_path)})
+    *_, compared, drawn, mistake = [cell.outputs for cell in notebook.cells if cell.cell_type == 'code']
+    assert {path.name for path in (tmp_path / 'runs').iterdir()} == {
+        'dcgan-mnist', 'dcgan-mnist-upsample-resize', 'dcgan-mnist-g-learning-rate-0.001'}
+    assert '| dcgan-mnist-upsample-resize |' in compared[-1]['data']['text/markdown']
+    assert 'image/png' in drawn[0]['data']
+    assert mistake[-1]['traceback'] == ['UserError: unrecognized arguments: --stepz 500; --help lists the flags']
