@@ -4,6 +4,7 @@ A script ends in `run.train(...)`; started as a program it calls `run.main(globa
 every script; a script that has one of them too has a default of its own.
 """
 import contextlib
+import logging
 import math
 import pathlib
 import sys
@@ -54,13 +55,18 @@ def main(script, arguments=None):
 
 @contextlib.contextmanager
 def _raised():
-    """The context in which a run that was stopped between two steps does not end the process that called it."""
+    """The context of a run from Python: one that is stopped does not end the process, and TensorFlow's warnings are silenced."""
+    logger = logging.getLogger('tensorflow')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     except SystemExit as end:
         if not end.code:    # --help
             raise
-        raise KeyboardInterrupt('stopped and saved') from None
+        raise interrupts.Interrupted(end.code - 128) from None
+    finally:
+        logger.setLevel(level)
 
 
 def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict,

@@ -50,8 +50,9 @@ def shorten():
     data.load = lambda name, *shape, **more: (drive.load if name.lower() in data.NAMES else load)(name, *shape, **more)
     run._steps = lambda *given: min(STEPS, steps(*given))
     judge.EPOCHS = judge.UPDATES = 1                     # of the classifier of GAN-train
-    for owner, name in (evaluation, 'measure'), (evaluation, 'samples'), (evaluation, 'check_count'), (evaluation.Watch, '__init__'):
-        setattr(owner, name, _few(getattr(owner, name)))
+    for name in 'measure', 'samples', 'check_count':
+        setattr(evaluation, name, _few(getattr(evaluation, name)))
+    evaluation.Watch.__init__ = _few(evaluation.Watch.__init__)
     sys.executable = os.environ.get('SHORT_PYTHON', sys.executable)  # of the programs that this one starts
 
 
