@@ -44,15 +44,15 @@ def generator(z, y, training):
         depth = ops.depth(IMAGE_SIZE, CHANNELS)
         side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                            # for 28 pixels:
         h = ops.dense(tf.concat([z, y], 1), HIDDEN, 'dense1', bias=False)
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
         h = ops.dense(tf.concat([h, y], 1), side * side * filters, 'dense2', bias=False)
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
+        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
         h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
         for number in range(1, depth):
             filters //= 2
             h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
-            h = tf.nn.relu(ops.batch_norm(h, training, f'norm{number + 2}'))
-        return tf.tanh(ops.conv_transpose(h, CHANNELS, f'deconv{depth}'))                  # [B, 28, 28, CHANNELS]
+            h = ops.batch_norm(h, training, f'norm{number + 2}', activation=tf.nn.relu)
+        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
 
 
 def discriminator(x, classes, training):
@@ -60,12 +60,12 @@ def discriminator(x, classes, training):
     [B, K], softmax(class logits) = P(C = c|x)."""
     depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                                  # [B, 14, 14, WIDTH]
+        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)                       # [B, 14, 14, WIDTH]
         for number in range(2, depth + 1):
             h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
-            h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{number - 1}'))
+            h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
         h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
-        h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{depth}'))
+        h = ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
         return ops.dense(h, 1, 'source'), ops.dense(h, classes, 'class')
 
 
@@ -78,9 +78,10 @@ def losses(real, fake, y):
     (real_logits, real_classes), (fake_logits, fake_classes) = real, fake
     real_c, fake_c = (tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=y, logits=logits))
                       for logits in (real_classes, fake_classes))                          # -log P(C = c|x)
-    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))    # -L_S
-    g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                  # -log P(S = real|G(z))
-    return d_loss + CLASS_WEIGHT * (real_c + fake_c), g_loss + CLASS_WEIGHT * fake_c
+    d_source = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -L_S
+    g_source = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                # -log P(S = real|G(z))
+    return (tf.add(d_source, CLASS_WEIGHT * (real_c + fake_c), name='d_loss'),
+            tf.add(g_source, CLASS_WEIGHT * fake_c, name='g_loss'))
 
 
 def main():
@@ -88,22 +89,26 @@ def main():
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     with tf.variable_scope('data'):
         x, label = data.batches(data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS), BATCH_SIZE)
-        y = tf.one_hot(label, classes)
+        y = tf.one_hot(label, classes, name='y')
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
-    real = discriminator(x, classes, training=True)
-    fake = discriminator(generator(z, y, training=True), classes, training=True)
+    fake_x = generator(z, y, training=True)
+    with tf.name_scope('real'):
+        real = discriminator(x, classes, training=True)
+    with tf.name_scope('fake'):
+        fake = discriminator(fake_x, classes, training=True)
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real, fake, y)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
-                   'D(x)': tf.reduce_mean(tf.sigmoid(real[0])), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake[0]))}
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'D(x)': tf.reduce_mean(tf.sigmoid(real[0]), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake[0]), name='D_G_z')}
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[d_step, g_step], scalars=scalars,
+              scores={'real': real[0], 'fake': fake[0]},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM), label=run.label(classes))})
 
 

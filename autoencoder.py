@@ -53,7 +53,7 @@ def encoder(x):
     with ops.network('encoder'):
         h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(HIDDEN, 1):
-            h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
         return ops.dense(h, CODE_SIZE, 'code')
 
 
@@ -62,14 +62,15 @@ def decoder(code):
     with ops.network('decoder'):
         h = code
         for number, units in enumerate(reversed(HIDDEN), 1):
-            h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
-        h = tf.tanh(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'))
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
         return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
 def corrupt(x, share, u):
     """x [B, h, w, c] in [-1, 1], a `share` of its pixels turned black or white by u [B, h, w, 1] from U[0, 1)."""
-    return tf.where_v2(u < share / 2, -1.0, tf.where_v2(u < share, 1.0, x))
+    with tf.name_scope('corrupt'):
+        return tf.where_v2(u < share / 2, -1.0, tf.where_v2(u < share, 1.0, x))
 
 
 def error(x, y):
@@ -106,20 +107,25 @@ def main():
             noisy_test = corrupt(test, TEST_NOISE, tf.random.stateless_uniform([*test.shape[:3], 1], [SEED, 0]))
 
     with tf.name_scope('losses'):
-        loss = error(x, decoder(encoder(noisy)))  # the target is clean
+        loss = tf.identity(error(x, decoder(encoder(noisy))), 'loss')  # the target is clean
     with tf.variable_scope('optimizers'):
-        step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '')  # '': both networks
+        update = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '', 'update')  # '': both networks
+
+    def reconstructed(x, name):
+        with tf.name_scope(name):
+            return decoder(encoder(x))
 
     def pictures():
         first, noisy_first = test[:COLUMNS], noisy_test[:COLUMNS]
-        return {'original': first, 'reconstructed': decoder(encoder(first)), 'by PCA': tf.constant(linear[:COLUMNS]),
-                'noisy': noisy_first, 'denoised': decoder(encoder(noisy_first))}
+        return {'original': first, 'reconstructed': reconstructed(first, 'clean'), 'by PCA': tf.constant(linear[:COLUMNS]),
+                'noisy': noisy_first, 'denoised': reconstructed(noisy_first, 'noisy')}
 
     def measures():
-        return {'test_error': error(test, decoder(encoder(test))), 'noisy_test_error': error(test, decoder(encoder(noisy_test))),
+        return {'test_error': error(test, reconstructed(test, 'clean')),
+                'noisy_test_error': error(test, reconstructed(noisy_test, 'noisy')),
                 'pca_error': tf.constant(np.square(linear - (test_images / np.float32(127.5) - 1)).mean() / 4)}
 
-    _, found = run.train(globals(), updates=[step], scalars={'loss': loss}, pictures=pictures, measures=measures,
+    _, found = run.train(globals(), updates=[update], scalars={'loss': loss}, pictures=pictures, measures=measures,
                          networks={'encoder': run.network(encoder, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
     print('{CODE_SIZE} numbers a picture, mean squared error of a test pixel: {test_error:.5f}, of PCA {pca_error:.5f}, '
           '{factor:.2f} times as much; from noisy pictures {noisy_test_error:.5f}'.format(

@@ -49,43 +49,46 @@ def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: maps doubled, then convolved."""
     side = IMAGE_SIZE // 4
     with ops.network('generator'):
-        h = ops.dense(z, side * side * 100, 'dense1', bias=False)
-        h = tf.nn.relu(ops.batch_norm(tf.reshape(h, [-1, side, side, 100]), training, 'norm1'))   # [B, 7, 7, 100]
+        h = tf.reshape(ops.dense(z, side * side * 100, 'dense1', bias=False), [-1, side, side, 100])
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)                           # [B, 7, 7, 100]
         h = ops.conv(ops.unpool(h), 50, 'conv1', size=3, stride=1, bias=False)
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))                                      # [B, 14, 14, 50]
+        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)                           # [B, 14, 14, 50]
         h = ops.conv(ops.unpool(h), 25, 'conv2', size=3, stride=1, bias=False)
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm3'))                                      # [B, 28, 28, 25]
-        return tf.tanh(ops.conv(h, CHANNELS, 'conv3', size=3, stride=1))                          # [B, 28, 28, CHANNELS]
+        h = ops.batch_norm(h, training, 'norm3', activation=tf.nn.relu)                           # [B, 28, 28, 25]
+        return ops.conv(h, CHANNELS, 'conv3', size=3, stride=1, activation=tf.tanh)               # [B, 28, 28, CHANNELS]
 
 
 def discriminator(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x)."""
     with ops.network('discriminator'):
-        h = tf.nn.relu(ops.conv((x + 1) / 2, 32, 'conv1', size=5, stride=1))      # from 0: black says nothing
+        h = (x + 1) / 2                                                           # from 0: black says nothing
+        h = ops.conv(h, 32, 'conv1', size=5, stride=1, activation=tf.nn.relu)
         h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 14, 14, 32]
-        h = tf.nn.relu(ops.conv(h, 64, 'conv2', size=5, stride=1))
+        h = ops.conv(h, 64, 'conv2', size=5, stride=1, activation=tf.nn.relu)
         h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 7, 7, 64]
-        h = tf.nn.relu(ops.dense(tf.reshape(h, [-1, (IMAGE_SIZE // 4) ** 2 * 64]), 1024, 'dense1'))
+        h = ops.dense(tf.reshape(h, [-1, (IMAGE_SIZE // 4) ** 2 * 64]), 1024, 'dense1', activation=tf.nn.relu)
         return ops.dense(h, 1, 'dense2')
 
 
 def losses(real_logits, fake_logits):
     """Logits [B, 1] of real and generated images -> (d_fake_loss, g_loss, d_real_loss)."""
-    d_fake_loss = tf.reduce_mean(tf.nn.softplus(fake_logits))                                     # -log(1 - D(G(z)))
-    g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                         # -log D(G(z))
-    d_real_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + LABEL_SMOOTHING * real_logits)    # -log D(x), smoothed
-    return d_fake_loss, g_loss, d_real_loss
+    d_fake_loss = tf.reduce_mean(tf.nn.softplus(fake_logits), name='d_fake_loss')                 # -log(1 - D(G(z)))
+    g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')                          # -log D(G(z))
+    d_real_loss = tf.nn.softplus(-real_logits) + LABEL_SMOOTHING * real_logits                    # -log D(x), smoothed
+    return d_fake_loss, g_loss, tf.reduce_mean(d_real_loss, name='d_real_loss')
 
 
 def learn_above(threshold, loss, rate, scope, name):
     """An update of `scope` that is skipped where loss <= threshold -> how many of these updates were made so far."""
-    count = tf.get_variable(name, [], tf.int64, initializer=tf.zeros_initializer(), trainable=False)
+    updates = f'{name}_updates'
+    count = tf.get_variable(updates, [], tf.int64, initializer=tf.zeros_initializer(), trainable=False)
 
     def learn():
-        with tf.control_dependencies([ops.minimize(tf.train.AdamOptimizer(rate, BETA1, name=f'{name}_Adam'), loss, scope)]):
+        with tf.control_dependencies([ops.minimize(tf.train.AdamOptimizer(rate, BETA1, name=f'{updates}_Adam'), loss, scope)]):
             return count.assign_add(1)
 
-    return tf.cond(loss > threshold, learn, count.read_value)
+    with tf.name_scope(f'{name}_step'):
+        return tf.identity(tf.cond(loss > threshold, learn, count.read_value), name=updates)
 
 
 def draw(fake, fake_judgements, real, real_judgements):
@@ -105,26 +108,34 @@ def main():
         x = data.batches(images, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
-    real_logits = discriminator(x)
-    fake_logits = discriminator(generator(z, training=True))
+    fake = generator(z, training=True)
+    with tf.name_scope('real'):
+        real_logits = discriminator(x)
+    with tf.name_scope('fake'):
+        fake_logits = discriminator(fake)
 
     with tf.name_scope('losses'):
         d_fake_loss, g_loss, d_real_loss = losses(real_logits, fake_logits)
         scalars = {'d_fake_loss': d_fake_loss, 'g_loss': g_loss, 'd_real_loss': d_real_loss,
-                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
 
     with tf.variable_scope('optimizers'):
-        d_fake_updates = learn_above(D_FAKE_THRESHOLD, d_fake_loss, D_LEARNING_RATE, 'discriminator/', 'd_fake_updates')
-        g_updates = learn_above(G_THRESHOLD, g_loss, G_LEARNING_RATE, 'generator/', 'g_updates')
-        d_real_updates = learn_above(D_REAL_THRESHOLD, d_real_loss, D_LEARNING_RATE, 'discriminator/', 'd_real_updates')
+        d_fake_updates = learn_above(D_FAKE_THRESHOLD, d_fake_loss, D_LEARNING_RATE, 'discriminator/', 'd_fake')
+        g_updates = learn_above(G_THRESHOLD, g_loss, G_LEARNING_RATE, 'generator/', 'g')
+        d_real_updates = learn_above(D_REAL_THRESHOLD, d_real_loss, D_LEARNING_RATE, 'discriminator/', 'd_real')
         scalars.update({'d_fake_updates': d_fake_updates, 'g_updates': g_updates, 'd_real_updates': d_real_updates})
 
     def judged():
         real = data.stored(images[:SHOWN])
         fake = generator(tf.random.stateless_normal([real.shape[0], Z_DIM], [SEED, 0]), training=False)
-        return [fake, tf.sigmoid(discriminator(fake))[:, 0], real, tf.sigmoid(discriminator(real))[:, 0]]
+        with tf.name_scope('fake'):
+            fake_judgements = tf.sigmoid(discriminator(fake))[:, 0]
+        with tf.name_scope('real'):
+            return [fake, fake_judgements, real, tf.sigmoid(discriminator(real))[:, 0]]
 
     run.train(globals(), updates=[d_fake_updates.op, g_updates.op, d_real_updates.op], scalars=scalars,
+              scores={'real': real_logits, 'fake': fake_logits},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))}, pictures=judged, draw=draw)
 
 

@@ -43,15 +43,15 @@ def generator(z, y, training):
         depth = ops.depth(IMAGE_SIZE, CHANNELS)
         side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                            # for 28 pixels:
         h = ops.dense(tf.concat([z, y], 1), HIDDEN, 'dense1', bias=False)
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
         h = ops.dense(tf.concat([h, y], 1), side * side * filters, 'dense2', bias=False)
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
+        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
         h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
         for number in range(1, depth):
             filters //= 2
             h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
-            h = tf.nn.relu(ops.batch_norm(h, training, f'norm{number + 2}'))
-        return tf.tanh(ops.conv_transpose(h, CHANNELS, f'deconv{depth}'))                  # [B, 28, 28, CHANNELS]
+            h = ops.batch_norm(h, training, f'norm{number + 2}', activation=tf.nn.relu)
+        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
 
 
 def discriminator(x, y, training):
@@ -59,19 +59,21 @@ def discriminator(x, y, training):
     depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('discriminator', initializer=ops.normal(0.02)):
         plane = tf.reshape(ops.dense(y, IMAGE_SIZE ** 2, 'plane'), [-1, IMAGE_SIZE, IMAGE_SIZE, 1])
-        h = tf.nn.leaky_relu(ops.conv(tf.concat([x, plane], 3), WIDTH, 'conv1'))           # [B, 14, 14, WIDTH]
+        h = ops.conv(tf.concat([x, plane], 3), WIDTH, 'conv1', activation=tf.nn.leaky_relu)  # [B, 14, 14, WIDTH]
         for number in range(2, depth + 1):
             h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
-            h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{number - 1}'))
+            h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
         h = tf.concat([tf.reshape(h, [-1, math.prod(h.shape[1:])]), y], 1)
-        h = tf.nn.leaky_relu(ops.batch_norm(ops.dense(h, HIDDEN, 'dense1', bias=False), training, f'norm{depth}'))
+        h = ops.dense(h, HIDDEN, 'dense1', bias=False)
+        h = ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
         return ops.dense(tf.concat([h, y], 1), 1, 'dense2')
 
 
 def losses(real_logits, fake_logits):
     """Logits [B, 1] of real and generated images, each with its class -> (d_loss, g_loss): eq. 2, non-saturating for G."""
-    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))    # -log D(x|y) - log(1 - D(G(z|y)|y))
-    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                            # -log D(G(z|y)|y)
+    d_loss = tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits)                    # -log D(x|y) - log(1 - D(G(z|y)|y))
+    g_loss = tf.nn.softplus(-fake_logits)                                                  # -log D(G(z|y)|y)
+    return tf.reduce_mean(d_loss, name='d_loss'), tf.reduce_mean(g_loss, name='g_loss')
 
 
 def main():
@@ -79,23 +81,26 @@ def main():
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     with tf.variable_scope('data'):
         x, label = data.batches(data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS), BATCH_SIZE)
-        y = tf.one_hot(label, classes)
+        y = tf.one_hot(label, classes, name='y')
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = generator(z, y, training=True)
-    real_logits = discriminator(x, y, training=True)
-    fake_logits = discriminator(fake, y, training=True)
+    with tf.name_scope('real'):
+        real_logits = discriminator(x, y, training=True)
+    with tf.name_scope('fake'):
+        fake_logits = discriminator(fake, y, training=True)
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real_logits, fake_logits)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
-                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[d_step, g_step], scalars=scalars,
+              scores={'real': real_logits, 'fake': fake_logits},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM), label=run.label(classes))})
 
 

@@ -46,9 +46,9 @@ def encoder(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, CODE_SIZE], and the switches of both poolings."""
     with ops.network('encoder'):
         # for 28 pixels:
-        h = tf.nn.relu(ops.conv(x, WIDTH, 'conv1', size=5, stride=1))                 # [B, 28, 28, WIDTH]
+        h = ops.conv(x, WIDTH, 'conv1', size=5, stride=1, activation=tf.nn.relu)      # [B, 28, 28, WIDTH]
         h, first = ops.max_pool(h)                                                    # [B, 14, 14, WIDTH]
-        h = tf.nn.relu(ops.conv(h, 2 * WIDTH, 'conv2', size=5, stride=1))             # [B, 14, 14, 2 WIDTH]
+        h = ops.conv(h, 2 * WIDTH, 'conv2', size=5, stride=1, activation=tf.nn.relu)  # [B, 14, 14, 2 WIDTH]
         h, second = ops.max_pool(h)                                                   # [B, 7, 7, 2 WIDTH]
         return ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), CODE_SIZE, 'code'), (first, second)
 
@@ -58,12 +58,12 @@ def decoder(code, switches):
     first, second = switches if UNPOOL == 'switches' else (None, None)
     with ops.network('decoder'):
         side = IMAGE_SIZE // 4
-        h = tf.nn.relu(ops.dense(code, side * side * 2 * WIDTH, 'dense1'))
+        h = ops.dense(code, side * side * 2 * WIDTH, 'dense1', activation=tf.nn.relu)
         h = tf.reshape(h, [-1, side, side, 2 * WIDTH])                                # [B, 7, 7, 2 WIDTH]
-        h = ops.unpool(h, switches=second)                                            # [B, 14, 14, 2 WIDTH]
-        h = tf.nn.relu(ops.conv_transpose(h, WIDTH, 'deconv1', size=5, stride=1))     # [B, 14, 14, WIDTH]
-        h = ops.unpool(h, switches=first)                                             # [B, 28, 28, WIDTH]
-        return tf.tanh(ops.conv_transpose(h, CHANNELS, 'deconv2', size=5, stride=1))  # [B, 28, 28, CHANNELS]
+        h = ops.unpool(h, switches=second)                                            # [B, 14, 14, 2 WIDTH], then WIDTH
+        h = ops.conv_transpose(h, WIDTH, 'deconv1', size=5, stride=1, activation=tf.nn.relu)
+        h = ops.unpool(h, switches=first)                                             # [B, 28, 28, WIDTH], then CHANNELS
+        return ops.conv_transpose(h, CHANNELS, 'deconv2', size=5, stride=1, activation=tf.tanh)
 
 
 def codes(x):
@@ -87,9 +87,9 @@ def main():
             test = data.stored(test_images)
 
     with tf.name_scope('losses'):
-        loss = tf.reduce_mean(squared_error(x))
+        loss = tf.reduce_mean(squared_error(x), name='loss')
     with tf.variable_scope('optimizers'):
-        step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '')  # '': both networks
+        update = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '', 'update')  # '': both networks
 
     def pictures():
         return {'original': test[:COLUMNS], 'reconstructed': decoder(*encoder(test[:COLUMNS]))}
@@ -99,7 +99,7 @@ def main():
                          tf.range(0, len(test_images), 500), tf.float32, parallel_iterations=1)
         return {'test_error': tf.reduce_sum(sums) / len(test_images)}
 
-    _, found = run.train(globals(), updates=[step], scalars={'loss': loss}, pictures=pictures, measures=measures,
+    _, found = run.train(globals(), updates=[update], scalars={'loss': loss}, pictures=pictures, measures=measures,
                          networks={'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
     print(f'{CODE_SIZE} numbers a picture{" and the switches" if UNPOOL == "switches" else ""}, '
           f'mean squared error of a test pixel: {found["test_error"]:.5f}')

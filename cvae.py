@@ -44,7 +44,7 @@ def encoder(x, y):
     with ops.network('encoder'):
         h = tf.concat([tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), y], 1)
         for number, units in enumerate(HIDDEN, 1):
-            h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
         return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'log_var')
 
 
@@ -53,7 +53,7 @@ def decoder(z, y):
     with ops.network('decoder'):
         h = tf.concat([z, y], 1)
         for number, units in enumerate(reversed(HIDDEN), 1):
-            h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
         return tf.reshape(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'), [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
@@ -85,16 +85,17 @@ def main():
     test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x, label = data.batches((images, labels), BATCH_SIZE)
-        x, y = ops.binary(x, ops.uniform([BATCH_SIZE, *images.shape[1:]], 'threshold')), tf.one_hot(label, classes)
+        x, y = ops.binary(x, ops.uniform([BATCH_SIZE, *images.shape[1:]], 'threshold')), tf.one_hot(label, classes, name='y')
         with tf.variable_scope('test'):
             test_x = ops.binary(data.stored(test_images), tf.random.stateless_uniform(test_images.shape, [SEED, 0]))
             test_y = tf.one_hot(test_labels, classes)
             test_e = tf.random.stateless_normal([len(test_images), Z_DIM], [SEED, 1])
     with tf.name_scope('losses'):
-        bound = tf.reduce_mean(elbo(x, y, ops.noise([BATCH_SIZE, Z_DIM], 'e')))
+        bound = tf.reduce_mean(elbo(x, y, ops.noise([BATCH_SIZE, Z_DIM], 'e')), name='elbo')
+        loss = tf.negative(bound, name='loss')
     with tf.variable_scope('optimizers'):
-        step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), -bound, '')  # '': both networks
-    folder, found = run.train(globals(), updates=[step], scalars={'elbo': bound}, networks={
+        update = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '', 'update')  # '': both networks
+    folder, found = run.train(globals(), updates=[update], scalars={'elbo': bound}, networks={
         'generator': run.network(generator, 'images', z=run.normal(Z_DIM), label=run.label(classes)),
         'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS), label=run.label(classes))},
                               measures=lambda: {'test_elbo': tf.reduce_mean(elbo(test_x, test_y, test_e))})

@@ -162,7 +162,9 @@ def _held_out(found, size, channels):
 
 def stored(images):
     """The whole of `images` uint8 [N, H, W, C] as float32 in [-1, 1], from a local variable that no checkpoint holds."""
-    return _scaled(_store(images, 'images'))
+    kept = _store(images, 'images')
+    with tf.name_scope('scale'):
+        return _scaled(kept)
 
 
 def batches(arrays, batch_size, name=''):
@@ -196,17 +198,18 @@ def _next_indices(n, batch_size, stream):
         raise UserError(f'{n:,} images are one too many to be shuffled: leave one out')
     position = tf.get_variable('position', shape=[], dtype=tf.int64, initializer=tf.zeros_initializer(),
                                trainable=False, use_resource=True)
-    advanced = tf.assign_add(position, batch_size)
-    tf.add_to_collection('batches', (advanced.op, batch_size, n))  # for run.py, which counts epochs
-    start = advanced - batch_size
-    served = start + tf.range(batch_size, dtype=tf.int64)  # [B]
-    epoch, offset = served // n, served % n
-    # The shuffle keeps only the low bits of its key, 8 of each word for N <= 65,536: spread seed and epoch over them.
-    key = ((tf.get_default_graph().seed or 0) & 0x7FFFFFFF) << 32 | zlib.crc32(stream.encode())
-    keys = tf.stack([tf.random.stateless_uniform([3], [key, e], None, None, tf.int32, alg='philox')
-                     for e in (epoch[0], epoch[0] + 1)])  # [2, 3]: B <= N, so a batch sees two epochs at most
-    return tf.raw_ops.RandomIndexShuffle(  # fewer than 10 rounds leave orders correlated
-        index=offset, seed=tf.gather(keys, epoch - epoch[0]), max_index=tf.constant(n - 1, tf.int64), rounds=12)
+    with tf.name_scope('shuffle'):
+        advanced = tf.assign_add(position, batch_size)
+        tf.add_to_collection('batches', (advanced.op, batch_size, n))  # for run.py, which counts epochs
+        start = advanced - batch_size
+        served = start + tf.range(batch_size, dtype=tf.int64)  # [B]
+        epoch, offset = served // n, served % n
+        # The shuffle keeps only the low bits of its key, 8 of each word for N <= 65,536: spread seed and epoch over them.
+        key = ((tf.get_default_graph().seed or 0) & 0x7FFFFFFF) << 32 | zlib.crc32(stream.encode())
+        keys = tf.stack([tf.random.stateless_uniform([3], [key, e], None, None, tf.int32, alg='philox')
+                         for e in (epoch[0], epoch[0] + 1)])  # [2, 3]: B <= N, so a batch sees two epochs at most
+        return tf.raw_ops.RandomIndexShuffle(  # fewer than 10 rounds leave orders correlated
+            index=offset, seed=tf.gather(keys, epoch - epoch[0]), max_index=tf.constant(n - 1, tf.int64), rounds=12)
 
 
 def _shuffles(n):
@@ -217,17 +220,20 @@ def _gathered(array, index, name):
     if array.ndim == 1:
         if array.dtype.kind not in 'iu':
             raise ValueError(f'labels are whole numbers, not {array.dtype}')
-        labels = np.asarray(array, np.int32)
-        return tf.gather(_store(labels, name.replace('images', 'labels')), index)
-    if array.nbytes <= IN_MEMORY:
-        return _scaled(tf.gather(_store(array, name), index))
-    rows = tf.numpy_function(lambda index: array[index], [index], tf.uint8, name='read')
-    rows.set_shape([*index.shape, *array.shape[1:]])
-    return _scaled(rows)
+        labels = _store(np.asarray(array, np.int32), name.replace('images', 'labels'))
+        with tf.name_scope('label'):
+            return tf.gather(labels, index)
+    images = _store(array, name) if array.nbytes <= IN_MEMORY else None
+    with tf.name_scope('scale'):
+        if images is not None:
+            return _scaled(tf.gather(images, index))
+        rows = tf.numpy_function(lambda index: array[index], [index], tf.uint8, name='read')
+        rows.set_shape([*index.shape, *array.shape[1:]])
+        return _scaled(rows)
 
 
 def _store(array, name):
-    read = tf.numpy_function(lambda: np.asarray(array), [], array.dtype, name='read')
+    read = tf.numpy_function(lambda: np.asarray(array), [], array.dtype, name=f'{name}/read')
     read.set_shape(array.shape)
     return tf.get_variable(name, initializer=read, trainable=False, use_resource=True,
                            collections=[tf.GraphKeys.LOCAL_VARIABLES])

@@ -55,9 +55,9 @@ def generator(z, training):
     with ops.network('generator'):
         h = z
         for number, units in enumerate(G_HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}')
-            h = activation(ops.batch_norm(h, training, f'norm{number}') if BATCH_NORM else h)
-        h = tf.tanh(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'))
+            h = ops.dense(h, units, f'dense{number}', activation=None if BATCH_NORM else activation)
+            h = ops.batch_norm(h, training, f'norm{number}', activation=activation) if BATCH_NORM else h
+        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
         return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
@@ -66,16 +66,18 @@ def discriminator(x):
     with ops.network('discriminator'):
         h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(D_HIDDEN, 1):
-            h = ops.dropout(activation(ops.dense(h, units, f'dense{number}')), DROPOUT, f'dropout{number}')
+            h = ops.dense(h, units, f'dense{number}', activation=activation)
+            h = ops.dropout(h, DROPOUT, f'dropout{number}')
         return ops.dense(h, 1, 'logits')
 
 
 def losses(real_logits, fake_logits):
     """Logits [B, 1] of real and generated images -> (d_loss, g_loss) (equation 1; the last paragraph of section 3)."""
-    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
+    d_loss = tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits)                  # -log D(x) - log(1 - D(G(z)))
+    g_loss = tf.nn.softplus(-fake_logits)                                                # -log D(G(z))
     if LOSS == 'minimax':
-        return d_loss, tf.reduce_mean(-tf.nn.softplus(fake_logits))                      # log(1 - D(G(z)))
-    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
+        g_loss = -tf.nn.softplus(fake_logits)                                            # log(1 - D(G(z)))
+    return tf.reduce_mean(d_loss, name='d_loss'), tf.reduce_mean(g_loss, name='g_loss')
 
 
 def main():
@@ -85,19 +87,23 @@ def main():
         x = data.batches(images, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
-    real_logits = discriminator(x)
-    fake_logits = discriminator(generator(z, training=True))
+    fake = generator(z, training=True)
+    with tf.name_scope('real'):
+        real_logits = discriminator(x)
+    with tf.name_scope('fake'):
+        fake_logits = discriminator(fake)
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real_logits, fake_logits)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
-                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[d_step] * D_STEPS + [g_step] * G_STEPS, scalars=scalars,
+              scores={'real': real_logits, 'fake': fake_logits},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 

@@ -65,17 +65,19 @@ def discriminator(x):
 
 def losses(real_logits, fake_logits, real_features, fake_features):
     """Logits [B, 1] and features [B, m] of real and generated samples -> (d_loss, g_loss)."""
-    d_loss = tf.reduce_mean(REAL_LABEL * tf.nn.softplus(-real_logits) + (1 - REAL_LABEL) * tf.nn.softplus(real_logits)
-                            + tf.nn.softplus(fake_logits))  # -a log D(x) - (1 - a) log(1 - D(x)) - log(1 - D(G(z)))
+    d_loss = (REAL_LABEL * tf.nn.softplus(-real_logits) + (1 - REAL_LABEL) * tf.nn.softplus(real_logits)
+              + tf.nn.softplus(fake_logits))  # -a log D(x) - (1 - a) log(1 - D(x)) - log(1 - D(G(z)))
+    d_loss = tf.reduce_mean(d_loss, name='d_loss')
     if FEATURE_MATCHING:
-        return d_loss, tf.reduce_sum((tf.reduce_mean(real_features, 0) - tf.reduce_mean(fake_features, 0)) ** 2)
-    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                           # -log D(G(z))
+        apart = tf.reduce_mean(real_features, 0) - tf.reduce_mean(fake_features, 0)
+        return d_loss, tf.reduce_sum(apart ** 2, name='g_loss')
+    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')            # -log D(G(z))
 
 
 def historical_averaging(network):
     """|theta - mean of all theta so far|^2 of a network's weights; the mean is saved, and moves with each of its updates."""
     weights, total = tf.trainable_variables(f'{network}/'), 0.0
-    with ops.network(network):
+    with tf.name_scope('theta'), ops.network(network):
         t = tf.get_variable('history/t', [], initializer=tf.zeros_initializer(), trainable=False)
         now = t.read_value()
         ops.with_update(lambda: t.assign(now + 1, read_value=False))
@@ -95,12 +97,15 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
-    (real_logits, real_features), (fake_logits, fake_features) = discriminator(x), discriminator(fake)
+    with tf.name_scope('real'):
+        real_logits, real_features = discriminator(x)
+    with tf.name_scope('fake'):
+        fake_logits, fake_features = discriminator(fake)
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real_logits, fake_logits, real_features, fake_features)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
-                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
     if HISTORICAL_AVERAGING:
         moved = [historical_averaging(network) for network in ('discriminator', 'generator')]
         with tf.name_scope('losses/'):
@@ -108,10 +113,10 @@ def main():
 
     rate = ops.linear_decay() if DECAY else 1.0
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
 
-    testbed.train(globals(), [d_step, g_step], scalars)
+    testbed.train(globals(), [d_step, g_step], scalars, {'real': real_logits, 'fake': fake_logits})
 
 
 if __name__ == '__main__':

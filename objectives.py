@@ -288,30 +288,40 @@ def main():
     if penalty == 'instance-noise':
         with tf.variable_scope('noise'):
             x, fake = instance_noise(x, decay), instance_noise(fake, decay)
-    real_scores, fake_scores = critic(x), critic(fake)
+    with tf.name_scope('real'):
+        real_scores = critic(x)
+    with tf.name_scope('fake'):
+        fake_scores = critic(fake)
     weights = tf.trainable_variables('discriminator/')
 
     def witness(scores):
         return objective.witness(scores, real_scores, fake_scores)
 
+    def penalized(x):
+        with tf.name_scope('slope/'):  # the slash: in the critic, not in losses
+            scores = critic(x)
+        return witness(scores)
+
     with tf.name_scope('losses'):
         apart = [mean(tf.abs(x - fake), list(range(1, x.shape.ndims)))[:, None]] if objective.margin else []
-        d_loss, g_loss = objective.losses(real_scores, fake_scores, *apart)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
-                   'real_score': mean(witness(real_scores)), 'fake_score': mean(witness(fake_scores))}
+        both = objective.losses(real_scores, fake_scores, *apart)
+        d_loss, g_loss = (tf.identity(loss, name) for loss, name in zip(both, ['d_loss', 'g_loss'], strict=True))
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'real_score': mean(witness(real_scores), name='real_score'),
+                   'fake_score': mean(witness(fake_scores), name='fake_score')}
         if PENALTIES[penalty]:
-            scalars['penalty'] = PENALTIES[penalty](lambda x: witness(critic(x)), x, fake)
+            scalars['penalty'] = tf.identity(PENALTIES[penalty](penalized, x, fake), 'penalty')
             d_loss += WEIGHT * scalars['penalty']
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
         if penalty == 'clip':  # Arjovsky et al. 2017, arXiv:1701.07875, algorithm 1
             with tf.control_dependencies([d_step]):
                 d_step = tf.group(*(v.assign(tf.clip_by_value(v.read_value(), -CLIP, CLIP), read_value=False)
                                     for v in weights))
 
-    testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, score=critic if objective.outputs == 1 else None)
+    testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, {'real': real_scores, 'fake': fake_scores},
+                  score=critic if objective.outputs == 1 else None)
 
 
 if __name__ == '__main__':

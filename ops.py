@@ -18,17 +18,28 @@ import tensorflow.compat.v1 as tf
 def network(name, initializer=None, constraint=None):
     """Scope of a network: entering it again shares its variables and its box in the TensorBoard graph.
 
+    A name scope around it is a box inside: under tf.name_scope('real') the nodes of D are in discriminator/real/, beside
+    those of discriminator/fake/. 'losses' is none, and a scope in it, such as losses/unrolled/, holds the network itself.
+
     initializer: of all weights, for example `ops.normal(0.02)`; `ops.glorot` if None. constraint: function that an
     optimizer applies to each variable after its update (tf.variable_scope's own does not reach the scopes inside).
     """
     def constrained(getter, *args, **options):
         return getter(*args, **{**options, 'constraint': constraint})
 
-    outer = tf.get_default_graph().get_name_scope()
+    outer, around = tf.get_variable_scope().name, tf.get_default_graph().get_name_scope()
+    inside = list(filter(None, f'{around}/'.removeprefix(f'{outer}/').split('/')))
     with tf.variable_scope(name, initializer=initializer, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False,
-                           custom_getter=constrained):
-        with tf.name_scope(f'{outer}/{name}/' if outer else f'{name}/'):
-            yield
+                           custom_getter=constrained) as scope:
+        box, boxes = '/'.join([scope.name, *inside]), tf.get_collection_ref('boxes')
+        if inside[:1] == ['losses']:
+            box = scope.name if inside == ['losses'] else f'{around}/{name}'
+        boxes.append((box, scope.name))
+        try:
+            with tf.name_scope(f'{box}/'):
+                yield
+        finally:
+            boxes.pop()
 
 
 def normal(stddev):
@@ -60,21 +71,22 @@ def seeded(draw, name):
     return lambda shape, dtype, partition_info: draw(shape, [key, 0])
 
 
-def dense(x, units, name, bias=True):
-    """x [B, n] -> [B, units]: x W + b."""
+# A layer may end in an `activation`, a function from a tensor to a tensor, whose nodes are in the layer's box.
+
+def dense(x, units, name, bias=True, activation=None):
+    """x [B, n] -> [B, units]: activation(x W + b)."""
     with tf.variable_scope(name):
-        x = tf.matmul(x, weights([x.shape[1], units]))
-        return _add_bias(x) if bias else x
+        return _finished(tf.matmul(x, weights([x.shape[1], units])), bias, activation)
 
 
-def conv(x, filters, name, size=4, stride=2, padding='SAME', bias=True):
+def conv(x, filters, name, size=4, stride=2, padding='SAME', bias=True, activation=None):
     """x [B, h, w, c] -> [B, h', w', filters], h' = ceil(h / stride) for SAME, ceil((h - size + 1) / stride) for VALID."""
     with tf.variable_scope(name):
-        x = convolutions.conv(x, weights([size, size, x.shape[3], filters]), stride, padding)
-        return _add_bias(x) if bias else x
+        y = convolutions.conv(x, weights([size, size, x.shape[3], filters]), stride, padding)
+        return _finished(y, bias, activation)
 
 
-def conv_transpose(x, filters, name, size=4, stride=2, padding='SAME', bias=True):
+def conv_transpose(x, filters, name, size=4, stride=2, padding='SAME', bias=True, activation=None):
     """x [B, h, w, c] -> [B, h', w', filters], h' = h stride for SAME, (h - 1) stride + max(size, stride) for VALID.
 
     The gradient of `conv` with respect to its input (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
@@ -84,20 +96,19 @@ def conv_transpose(x, filters, name, size=4, stride=2, padding='SAME', bias=True
         extra = max(size - stride, 0) if padding == 'VALID' else 0
         shape = [x.shape[0] or tf.shape(x)[0], x.shape[1] * stride + extra, x.shape[2] * stride + extra, filters]
         y = convolutions.conv_transpose(x, kernel, shape, stride, padding)
-        return _add_bias(y) if bias else y
+        return _finished(y, bias, activation)
 
 
 def maxout(x, units, pieces, name):
     """x [B, n] -> [B, units]: each unit the maximum of `pieces` linear functions (Goodfellow et al. 2013, arXiv:1302.4389)."""
-    linear = tf.split(dense(x, units * pieces, name), pieces, axis=1)
-    return functools.reduce(tf.maximum, linear)
+    return dense(x, units * pieces, name, activation=lambda h: functools.reduce(tf.maximum, tf.split(h, pieces, axis=1)))
 
 
 def max_pool(x, size=2):
     """x [B, h, w, c] -> (maxima [B, h / size, w / size, c], where in each picture they were, for `unpool`)."""
     assert x.shape[1] % size == x.shape[2] % size == 0, f'{x.shape} cannot be cut into squares of {size}'
     window = [1, size, size, 1]
-    return tf.nn.max_pool_with_argmax(x, window, window, 'VALID')
+    return tf.nn.max_pool_with_argmax(x, window, window, 'VALID', name='pool')
 
 
 def unpool(x, size=2, switches=None):
@@ -109,12 +120,13 @@ def unpool(x, size=2, switches=None):
     def repeated(y):
         return tf.repeat(tf.repeat(y, size, axis=1), size, axis=2)
 
-    filled = repeated(x)
-    if switches is None:
-        return filled
-    shape = [1, x.shape[1] * size, x.shape[2] * size, x.shape[3]]
-    here = tf.reshape(tf.range(math.prod(shape), dtype=tf.int64), shape)
-    return tf.where(tf.equal(repeated(switches), here), filled, tf.zeros_like(filled))
+    with tf.name_scope('unpool'):
+        filled = repeated(x)
+        if switches is None:
+            return filled
+        shape = [1, x.shape[1] * size, x.shape[2] * size, x.shape[3]]
+        here = tf.reshape(tf.range(math.prod(shape), dtype=tf.int64), shape)
+        return tf.where(tf.equal(repeated(switches), here), filled, tf.zeros_like(filled))
 
 
 def depth(size, channels):
@@ -128,7 +140,7 @@ def depth(size, channels):
     return count
 
 
-def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True):
+def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True, activation=None):
     """x [B, c] or [B, h, w, c], each channel normalized to mean 0 and variance 1, then scaled and shifted (arXiv:1502.03167).
 
     affine: a Python bool; False leaves out the scale and the offset.
@@ -151,7 +163,7 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True):
             for moving, batch in (mean, batch_mean), (variance, batch_variance):
                 with_update(lambda moving=moving, batch=batch: moving.assign(
                     decay * moving.read_value() + (1 - decay) * batch, read_value=False))
-        return tf.reshape(y, tf.shape(x)) if x.shape.ndims == 2 else y
+        return _finished(tf.reshape(y, tf.shape(x)) if x.shape.ndims == 2 else y, False, activation)
 
 
 @contextlib.contextmanager
@@ -203,15 +215,17 @@ def noise(shape, name='z'):
     Raises UserError if it is larger than the machine's memory.
     """
     graph.check_size(name, shape)
-    count = math.prod(shape)
-    u, v = tf.unstack(uniform([2, -(-count // 2)], name))
-    radius, angle = tf.sqrt(-2 * tf.math.log(1 - u)), 2 * math.pi * v
-    return tf.reshape(tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 0)[:count], shape, name=name)
+    draws, count = _draws(name), math.prod(shape)
+    with tf.name_scope(name):
+        u, v = tf.unstack(tf.random.stateless_uniform([2, -(-count // 2)], _seed(draws)))
+        radius, angle = tf.sqrt(-2 * tf.math.log(1 - u)), 2 * math.pi * v
+        return tf.reshape(tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 0)[:count], shape)
 
 
 def binary(x, u):
     """Pictures x in [-1, 1] -> 0 or 1, with the grey as the probability of 1, by u of the same shape from U[0, 1)."""
-    return tf.cast(u < (x + 1) / 2, tf.float32)
+    with tf.name_scope('binary'):
+        return tf.cast(u < (x + 1) / 2, tf.float32)
 
 
 def uniform(shape, name):
@@ -221,10 +235,9 @@ def uniform(shape, name):
     """
     if not tf.is_tensor(shape):
         graph.check_size(name, shape)
-    # Not get_variable: a network that draws and is applied twice has two counters and two streams.
-    draws = tf.Variable(0, trainable=False, name=f'{name}_draws', dtype=tf.int64)
-    seed = tf.stack([tf.constant(_key(draws.op.name), tf.int64), draws.assign_add(1)])
-    return tf.random.stateless_uniform(shape, seed, name=name)
+    draws = _draws(name)
+    with tf.name_scope(name):
+        return tf.random.stateless_uniform(shape, _seed(draws))
 
 
 def linear_decay():
@@ -249,24 +262,54 @@ def with_update(assign):
     tf.add_to_collection('with_update', (f'{tf.get_variable_scope().name}/', scoped))
 
 
-def minimize(optimizer, loss, scope):
+def minimize(optimizer, loss, scope, name='update'):
     """One step of `optimizer` on `loss` for the trainable variables under `scope`, for example 'generator/'.
 
     What the networks under `scope` registered by `with_update`, such as their moving averages, is run too; what others
-    registered is not.
+    registered is not. The operation and the box of its gradients have the `name`. For reports the collections
+    'gradient_norms' and 'learning_rates' get (name, scalar tensor); a step inside tf.cond, which cannot be fetched, has none.
     """
-    gradients = optimizer.compute_gradients(loss, tf.trainable_variables(scope))
+    with tf.name_scope(name) as box:
+        gradients = optimizer.compute_gradients(loss, tf.trainable_variables(scope))
+        norm = tf.linalg.global_norm([gradient for gradient, _ in gradients], 'gradient_norm')
+        rate = optimizer._lr if isinstance(optimizer, tf.train.AdamOptimizer) else optimizer._learning_rate
+        rate = tf.convert_to_tensor(rate, tf.float32, name='learning_rate')
+    if tf.get_default_graph().is_fetchable(norm):
+        tf.add_to_collection('gradient_norms', (name, norm))
+        tf.add_to_collection('learning_rates', (name, rate))
     updates = []
     for network, assign in tf.get_collection('with_update'):
         if network.startswith(scope):
             with tf.control_dependencies(updates[-1:]):
                 updates.append(assign())
     with tf.control_dependencies([loss, *updates]):  # every report is of the weights before the step
-        return optimizer.apply_gradients(gradients)
+        return optimizer.apply_gradients(gradients, name=box)
 
 
-def _add_bias(x):
-    return tf.nn.bias_add(x, tf.get_variable('bias', [x.shape[-1]], initializer=tf.zeros_initializer()))
+def _finished(y, bias, activation):
+    if bias:
+        y = tf.nn.bias_add(y, tf.get_variable('bias', [y.shape[-1]], initializer=tf.zeros_initializer()))
+    return activation(y) if activation else y
+
+
+def _draws(name):
+    """A saved variable [], how often the numbers `name` were drawn; its name is the key of their random stream.
+
+    Not get_variable: a network that draws and is applied twice has two counters and two streams. Their names do not have the
+    boxes of `network` in them, so that a stream does not depend on how the picture of the graph is arranged.
+    """
+    counter = functools.partial(tf.Variable, 0, trainable=False, name=f'{name}_draws', dtype=tf.int64)
+    scope, (box, network) = tf.get_default_graph().get_name_scope(), (tf.get_collection('boxes') or [('', '')])[-1]
+    if box == network or not f'{scope}/'.startswith(f'{box}/'):
+        return counter()
+    layer = scope.removeprefix(box)[1:]
+    with tf.name_scope(f'{network}/'), tf.name_scope(layer) if layer else contextlib.nullcontext():
+        return counter()
+
+
+def _seed(draws):
+    """Seed int64 [2] of a stateless random operation, another one in every session call."""
+    return tf.stack([tf.constant(_key(draws.op.name), tf.int64), draws.assign_add(1)])
 
 
 def _unit(x):

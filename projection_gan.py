@@ -39,12 +39,13 @@ SEED = 0                 # random seed
 
 def hidden(h, y, training, name):
     """A layer of G without its weights: batch norm with scale[y] and offset[y], then ReLU. h [B, c] or [B, s, s, c]."""
-    h = ops.batch_norm(h, training, name, affine=False)
-    with tf.variable_scope(name):
+    def activation(h):
         scale, offset = (tf.matmul(y, tf.get_variable(part, [y.shape[1], h.shape[-1]], initializer=start))
                          for part, start in [('scale', tf.ones_initializer()), ('offset', tf.zeros_initializer())])
         shape = [-1, *[1] * (h.shape.ndims - 2), h.shape[-1]]
         return tf.nn.relu(h * tf.reshape(scale, shape) + tf.reshape(offset, shape))
+
+    return ops.batch_norm(h, training, name, affine=False, activation=activation)
 
 
 def generator(z, y, training):
@@ -59,25 +60,26 @@ def generator(z, y, training):
             filters //= 2
             h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
             h = hidden(h, y, training, f'norm{number + 2}')
-        return tf.tanh(ops.conv_transpose(h, CHANNELS, f'deconv{depth}'))                  # [B, 28, 28, CHANNELS]
+        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
 
 
 def discriminator(x, y, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1], classes y [B, K] -> scores [B, 1]."""
     depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('discriminator'), ops.spectral_norm(training):
-        phi = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                                # [B, 14, 14, WIDTH]
-        for number in range(2, depth + 1):
-            phi = tf.nn.leaky_relu(ops.conv(phi, WIDTH << number - 1, f'conv{number}'))    # [B, 7, 7, 2 WIDTH]
-        phi = tf.nn.leaky_relu(ops.dense(tf.reshape(phi, [-1, math.prod(phi.shape[1:])]), HIDDEN, 'dense1'))
+        phi = x
+        for number in range(1, depth + 1):                                                 # [B, 14, 14, WIDTH], then
+            phi = ops.conv(phi, WIDTH << number - 1, f'conv{number}', activation=tf.nn.leaky_relu)   # [B, 7, 7, 2 WIDTH]
+        phi = tf.reshape(phi, [-1, math.prod(phi.shape[1:])])
+        phi = ops.dense(phi, HIDDEN, 'dense1', activation=tf.nn.leaky_relu)
         v = ops.dense(y, HIDDEN, 'v', bias=False)                                          # [B, HIDDEN]
         return ops.dense(phi, 1, 'psi') + tf.reduce_sum(v * phi, 1, keepdims=True)         # eq. 3
 
 
 def losses(real_scores, fake_scores):
     """Scores [B, 1] of real and generated images -> (d_loss, g_loss), the hinge."""
-    d_loss = tf.reduce_mean(tf.nn.relu(1 - real_scores)) + tf.reduce_mean(tf.nn.relu(1 + fake_scores))
-    return d_loss, -tf.reduce_mean(fake_scores)
+    real_loss, fake_loss = tf.reduce_mean(tf.nn.relu(1 - real_scores)), tf.reduce_mean(tf.nn.relu(1 + fake_scores))
+    return tf.add(real_loss, fake_loss, name='d_loss'), tf.negative(tf.reduce_mean(fake_scores), name='g_loss')
 
 
 def main():
@@ -85,22 +87,26 @@ def main():
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     with tf.variable_scope('data'):
         x, label = data.batches(data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS), BATCH_SIZE)
-        y = tf.one_hot(label, classes)
+        y = tf.one_hot(label, classes, name='y')
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = generator(z, y, training=True)
-    real_scores, fake_scores = discriminator(x, y, training=True), discriminator(fake, y, training=True)
+    with tf.name_scope('real'):
+        real_scores = discriminator(x, y, training=True)
+    with tf.name_scope('fake'):
+        fake_scores = discriminator(fake, y, training=True)
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real_scores, fake_scores)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
-                   'real_score': tf.reduce_mean(real_scores), 'fake_score': tf.reduce_mean(fake_scores)}
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'real_score': tf.reduce_mean(real_scores, name='real_score'),
+                   'fake_score': tf.reduce_mean(fake_scores, name='fake_score')}
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[d_step, g_step], scalars=scalars,
+              scores={'real': real_scores, 'fake': fake_scores},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM), label=run.label(classes))})
 
 

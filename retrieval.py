@@ -11,12 +11,10 @@ folder of pictures without classes there is this picture alone.
 import contextlib
 import sys
 
-import data
 import viz
-from plumbing import files, flags, measures, runfolder, savedmodel
+from plumbing import files, flags, measures
 
 import numpy as np
-from sklearn.decomposition import PCA
 
 NEAREST = 10    # pictures to retrieve
 QUERIES = 8     # of retrieval.png
@@ -58,6 +56,9 @@ def main(arguments=None):
             flags.run_folder(run)
         if given.png:
             viz.checked(given.png, viz.FIGURES)
+        import data  # imports TensorFlow, which --help can do without
+        from plumbing import runfolder, savedmodel
+
         encoders = [savedmodel.Loaded(run, 'encoder') for run in given.runs]
         settings = [runfolder.read_settings(run) for run in given.runs]
         (dataset, size, channels), *others = {(s['DATASET'], s.get('IMAGE_SIZE', 28), s.get('CHANNELS', 1)) for s in settings}
@@ -74,6 +75,8 @@ def main(arguments=None):
 
 
 def compare(given, encoders, train, images, labels):
+    from sklearn.decomposition import PCA
+
     flat = images.reshape(len(images), -1) / np.float32(255)
     codes = [encode(images=images / np.float32(127.5) - 1) for encode in encoders]
     by_pixels = nearest(flat)

@@ -182,7 +182,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
             # Finish
             if start < steps:
                 print(f'trained to step {step} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
-            result = numbers = sample.measured()
+            result, numbers = sample.measured(), {}
             for name in completed.lacks(left, step):
                 if name == 'losses.png':
                     log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')  # with one d_loss is more than that

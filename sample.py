@@ -16,7 +16,7 @@ two classes they lead from one to the other, each at one latent.
 import re
 
 import viz
-from plumbing import files, flags, measures, networks, runfolder, savedmodel
+from plumbing import files, flags, measures, networks
 
 import imageio.v3 as iio
 import numpy as np
@@ -101,6 +101,8 @@ def write_files(folder, images, labels, names):
 
 def class_names(inputs, folder):
     """The names of the classes that a run's generator can be asked for; their numbers where they have none."""
+    from plumbing import runfolder
+
     count = networks.classes_of(inputs)
     names = runfolder.read(folder)['classes'] or []
     return names if len(names) == count else list(map(str, range(count)))
@@ -129,6 +131,8 @@ def numbers_of(wanted, inputs, folder):
 def main(arguments=None):
     with files.one_line_errors():
         given = parse(arguments)
+        from plumbing import savedmodel  # imports TensorFlow, which --help can do without
+
         generate = savedmodel.generator(given.run, given.best)
         if generate.output != 'images' and not given.npz:
             raise files.UserError(f'the generator of {given.run} makes {generate.output}, not images: --npz FILE writes them as '

@@ -48,8 +48,8 @@ def discriminator(x, training):
 
 def losses(real_scores, fake_scores):
     """Scores [B, 1] of real and generated samples -> (d_loss, g_loss), the hinge (eq. 16 and 17)."""
-    d_loss = tf.reduce_mean(tf.nn.relu(1 - real_scores)) + tf.reduce_mean(tf.nn.relu(1 + fake_scores))
-    return d_loss, -tf.reduce_mean(fake_scores)
+    real_loss, fake_loss = tf.reduce_mean(tf.nn.relu(1 - real_scores)), tf.reduce_mean(tf.nn.relu(1 + fake_scores))
+    return tf.add(real_loss, fake_loss, name='d_loss'), tf.negative(tf.reduce_mean(fake_scores), name='g_loss')
 
 
 def main():
@@ -59,19 +59,23 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
-    real_scores, fake_scores = discriminator(x, training=True), discriminator(fake, training=True)
+    with tf.name_scope('real'):
+        real_scores = discriminator(x, training=True)
+    with tf.name_scope('fake'):
+        fake_scores = discriminator(fake, training=True)
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real_scores, fake_scores)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
-                   'real_score': tf.reduce_mean(real_scores), 'fake_score': tf.reduce_mean(fake_scores)}
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'real_score': tf.reduce_mean(real_scores, name='real_score'),
+                   'fake_score': tf.reduce_mean(fake_scores, name='fake_score')}
 
     rate = ops.linear_decay() if DECAY else 1.0
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
 
-    testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, lambda points: discriminator(points, training=False))
+    testbed.train(globals(), [d_step] * D_STEPS + [g_step], scalars, {'real': real_scores, 'fake': fake_scores},
+                  lambda points: discriminator(points, training=False))
 
 
 if __name__ == '__main__':

@@ -42,13 +42,14 @@ def generator(z, dataset, training):
             h = z
             for number, units in enumerate(G_HIDDEN, 1):
                 h = ops.dense(h, units, f'dense{number}', bias=False)
-                h = tf.tanh(STEEPNESS * ops.batch_norm(h, training, f'norm{number}'))
+                h = ops.batch_norm(h, training, f'norm{number}', activation=lambda h: tf.tanh(STEEPNESS * h))
             return ops.dense(h, 2, 'point')
         h = ops.dense(z, 7 * 7 * 2 * WIDTH, 'dense1', bias=False)
-        h = tf.reshape(tf.nn.relu(ops.batch_norm(h, training, 'norm1')), [-1, 7, 7, 2 * WIDTH])
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
+        h = tf.reshape(h, [-1, 7, 7, 2 * WIDTH])
         h = ops.conv_transpose(h, WIDTH, 'deconv1', bias=False)              # [B, 14, 14, WIDTH]
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
-        return tf.tanh(ops.conv_transpose(h, 3 if dataset == 'stacked_mnist' else 1, 'deconv2'))
+        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
+        return ops.conv_transpose(h, 3 if dataset == 'stacked_mnist' else 1, 'deconv2', activation=tf.tanh)
 
 
 def features(x):
@@ -59,9 +60,9 @@ def features(x):
             for number, units in enumerate(D_HIDDEN, 1):
                 h = ops.maxout(h, units, PIECES, f'maxout{number}')
             return h
-        h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                    # [B, 14, 14, WIDTH]
-        h = tf.nn.leaky_relu(ops.conv(h, 2 * WIDTH, 'conv2'))                # [B, 7, 7, 2 WIDTH]
-        return tf.nn.leaky_relu(ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), FEATURES, 'dense1'))
+        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)         # [B, 14, 14, WIDTH]
+        h = ops.conv(h, 2 * WIDTH, 'conv2', activation=tf.nn.leaky_relu)     # [B, 7, 7, 2 WIDTH]
+        return ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), FEATURES, 'dense1', activation=tf.nn.leaky_relu)
 
 
 def logits(h, outputs=1):
@@ -98,10 +99,12 @@ def drawings(dataset, z_dim, score=None, g_loss=None):
         u, e = tf.random.stateless_uniform([COUNT], [0, 1]), tf.random.stateless_normal([COUNT, 2], [0, 2])
         shown = [sampled(), plane.points(dataset, u, e)]
         if score:
-            shown.append(tf.reshape(score(tf.constant(viz.mesh(side, MESH))), [MESH, MESH]))
+            with tf.name_scope('surface'):
+                shown.append(tf.reshape(score(tf.constant(viz.mesh(side, MESH))), [MESH, MESH]))
         if g_loss:
-            feet = tf.constant(viz.mesh(side, ARROWS))
-            shown.append(-tf.gradients(g_loss(score(feet)), feet)[0])
+            with tf.name_scope('arrows'):
+                feet = tf.constant(viz.mesh(side, ARROWS))
+                shown.append(-tf.gradients(g_loss(score(feet)), feet)[0])
         return shown
 
     side = plane.PLANES[dataset][3]
@@ -109,11 +112,11 @@ def drawings(dataset, z_dim, score=None, g_loss=None):
             'measures': lambda: plane.measures(sampled(), dataset)}
 
 
-def train(script, updates, scalars, score=None, g_loss=None):
+def train(script, updates, scalars, scores, score=None, g_loss=None):
     """run.train on the script's data set, drawn and measured as `drawings` says; metrics.json holds the plane's measures."""
     dataset, z_dim = script['DATASET'], script['Z_DIM']
-    _, found = run.train(script, updates=updates, scalars=scalars,
-                              networks={'generator': generator_network(dataset, z_dim)},
-                              **drawings(dataset, z_dim, score, g_loss))
+    _, found = run.train(script, updates=updates, scalars=scalars, scores=scores,
+                         networks={'generator': generator_network(dataset, z_dim)},
+                         **drawings(dataset, z_dim, score, g_loss))
     if found:  # the metrics of images are run.train's own
         print(f'{found["modes"]:.0f} modes, {found["quality"]:.1%} of high quality, reverse KL {found["reverse_kl"]:.3f}')

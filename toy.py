@@ -62,8 +62,9 @@ def discriminator(x):
 
 def losses(real_logits, fake_logits):
     """Logits [B, 1] of packs of data and of samples -> (d_loss, g_loss)."""
-    d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(x) - log(1 - D(G(z)))
-    return d_loss, tf.reduce_mean(tf.nn.softplus(-fake_logits))                          # -log D(G(z))
+    d_loss = tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits)                  # -log D(x) - log(1 - D(G(z)))
+    g_loss = tf.nn.softplus(-fake_logits)                                                # -log D(G(z))
+    return tf.reduce_mean(d_loss, name='d_loss'), tf.reduce_mean(g_loss, name='g_loss')
 
 
 def score(points):
@@ -81,19 +82,23 @@ def main():
         z = ops.noise([BATCH_SIZE * PACKING, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
-    real_logits, fake_logits = discriminator(x), discriminator(fake)
+    with tf.name_scope('real'):
+        real_logits = discriminator(x)
+    with tf.name_scope('fake'):
+        fake_logits = discriminator(fake)
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real_logits, fake_logits)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss,
-                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
 
     rate = ops.linear_decay() if DECAY else 1.0
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
 
-    testbed.train(globals(), [d_step, g_step], scalars, score, lambda logits: losses(logits, logits)[1])
+    testbed.train(globals(), [d_step, g_step], scalars, {'real': real_logits, 'fake': fake_logits}, score,
+                  lambda logits: losses(logits, logits)[1])
 
 
 if __name__ == '__main__':

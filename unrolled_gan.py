@@ -101,24 +101,28 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = testbed.generator(z, DATASET, training=True)
-    real_logits = testbed.discriminator(x)
-    fake_logits = testbed.discriminator(fake)
+    with tf.name_scope('real'):
+        real_logits = testbed.discriminator(x)
+    with tf.name_scope('fake'):
+        fake_logits = testbed.discriminator(fake)
 
     with tf.name_scope('losses'):
-        d_loss, _ = losses(real_logits, fake_logits)
-        judged = {'D(x)': tf.reduce_mean(tf.sigmoid(real_logits)), 'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits))}
+        d_loss = tf.identity(losses(real_logits, fake_logits)[0], 'd_loss')
+        d_x = tf.reduce_mean(tf.sigmoid(real_logits), name='D_x')
+        d_g_z = tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')
     rate = ops.linear_decay() if DECAY else 1.0
     with tf.variable_scope('optimizers'):
         d_optimizer = tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1, BETA2)
-        d_step = ops.minimize(d_optimizer, d_loss, 'discriminator/')
+        d_step = ops.minimize(d_optimizer, d_loss, 'discriminator/', 'd_step')
     with tf.name_scope('losses/unrolled/'):
         ahead = unrolled(testbed.discriminator, x, fake, d_optimizer, D_LEARNING_RATE * rate, UNROLL)
         with substituted(ahead):
-            _, g_loss = losses(testbed.discriminator(x), testbed.discriminator(fake))
+            g_loss = tf.identity(losses(testbed.discriminator(x), testbed.discriminator(fake))[1], 'g_loss')
     with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1, BETA2), g_loss, 'generator/')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1, BETA2), g_loss, 'generator/', 'g_step')
 
-    testbed.train(globals(), [d_step, g_step], {'d_loss': d_loss, 'g_loss': g_loss, **judged}, testbed.discriminator,
+    testbed.train(globals(), [d_step, g_step], {'d_loss': d_loss, 'g_loss': g_loss, 'D(x)': d_x, 'D(G(z))': d_g_z},
+                  {'real': real_logits, 'fake': fake_logits}, testbed.discriminator,
                   lambda logits: losses(tf.stop_gradient(logits), logits)[1])
 
 

@@ -47,7 +47,7 @@ def encoder(x):
     with ops.network('encoder'):
         h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(HIDDEN, 1):
-            h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
         return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'log_var')
 
 
@@ -56,7 +56,7 @@ def decoder(z):
     with ops.network('decoder'):
         h = z
         for number, units in enumerate(reversed(HIDDEN), 1):
-            h = tf.nn.relu(ops.dense(h, units, f'dense{number}'))
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
         return tf.reshape(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'), [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
@@ -98,10 +98,11 @@ def main():
             test = ops.binary(data.stored(test_images), tf.random.stateless_uniform(test_images.shape, [SEED, 0]))
             e = tf.random.stateless_normal([len(test_images), Z_DIM], [SEED, 1])
     with tf.name_scope('losses'):
-        bound = tf.reduce_mean(elbo(x, ops.noise([BATCH_SIZE, Z_DIM], 'e')))
+        bound = tf.reduce_mean(elbo(x, ops.noise([BATCH_SIZE, Z_DIM], 'e')), name='elbo')
+        loss = tf.negative(bound, name='loss')
     with tf.variable_scope('optimizers'):
-        step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), -bound, '')  # '': both networks
-    folder, found = run.train(globals(), updates=[step], scalars={'elbo': bound}, networks={
+        update = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE), loss, '', 'update')  # '': both networks
+    folder, found = run.train(globals(), updates=[update], scalars={'elbo': bound}, networks={
         'generator': run.network(generator, 'images', z=run.normal(Z_DIM)),
         'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))},
                               measures=lambda: {'test_elbo': tf.reduce_mean(elbo(test, e))})

@@ -51,8 +51,8 @@ def generator(z, training):
         h = z
         for number, units in enumerate(G_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}')
-            h = tf.nn.leaky_relu(ops.batch_norm(h, training, f'norm{number}'))
-        h = tf.tanh(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'))
+            h = ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.leaky_relu)
+        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
         return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
@@ -64,7 +64,7 @@ def critic(x):
     with ops.network('critic', constraint=clip):  # applied after each update
         h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
         for number, units in enumerate(C_HIDDEN, 1):
-            h = tf.nn.leaky_relu(ops.dense(h, units, f'dense{number}'))
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.leaky_relu)
         return ops.dense(h, 1, 'score')
 
 
@@ -75,8 +75,8 @@ def optimizer(learning_rate):
 
 def losses(real_scores, fake_scores):
     """Scores [B, 1] of real and generated images -> (c_loss, g_loss, wd); wd is near K W(p_data, p_g) (equation 2)."""
-    wd = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
-    return -wd, -tf.reduce_mean(fake_scores), wd
+    wd = tf.subtract(tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores), name='wd')
+    return tf.negative(wd, name='c_loss'), tf.negative(tf.reduce_mean(fake_scores), name='g_loss'), wd
 
 
 def main():
@@ -86,17 +86,21 @@ def main():
         x = data.batches(images, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
-    real_scores = critic(x)
-    fake_scores = critic(generator(z, training=True))
+    fake = generator(z, training=True)
+    with tf.name_scope('real'):
+        real_scores = critic(x)
+    with tf.name_scope('fake'):
+        fake_scores = critic(fake)
 
     with tf.name_scope('losses'):
         c_loss, g_loss, wd = losses(real_scores, fake_scores)
 
     with tf.variable_scope('optimizers'):
-        c_step = ops.minimize(optimizer(C_LEARNING_RATE), c_loss, 'critic/')
-        g_step = ops.minimize(optimizer(G_LEARNING_RATE), g_loss, 'generator/')
+        c_step = ops.minimize(optimizer(C_LEARNING_RATE), c_loss, 'critic/', 'c_step')
+        g_step = ops.minimize(optimizer(G_LEARNING_RATE), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'g_loss': g_loss},
+              scores={'real': real_scores, 'fake': fake_scores},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 

@@ -45,33 +45,35 @@ def generator(z, training):
     with ops.network('generator', initializer=ops.normal(0.02)):
         side = IMAGE_SIZE // 4                                                 # for 28 pixels:
         h = ops.dense(z, side * side * 2 * WIDTH, 'dense1', bias=False)
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm1'))
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
         h = tf.reshape(h, [-1, side, side, 2 * WIDTH])                         # [B, 7, 7, 2 WIDTH]
         h = ops.conv_transpose(h, WIDTH, 'deconv1', bias=False)                # [B, 14, 14, WIDTH]
-        h = tf.nn.relu(ops.batch_norm(h, training, 'norm2'))
-        return tf.tanh(ops.conv_transpose(h, CHANNELS, 'deconv2'))             # [B, 28, 28, CHANNELS]
+        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
+        return ops.conv_transpose(h, CHANNELS, 'deconv2', activation=tf.tanh)  # [B, 28, 28, CHANNELS]
 
 
 def critic(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> scores [B, 1], any real numbers."""
     with ops.network('critic'):
-        h = tf.nn.leaky_relu(ops.conv(x, WIDTH, 'conv1'))                      # [B, 14, 14, WIDTH]
-        h = tf.nn.leaky_relu(ops.conv(h, 2 * WIDTH, 'conv2'))                  # [B, 7, 7, 2 WIDTH]
+        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)           # [B, 14, 14, WIDTH]
+        h = ops.conv(h, 2 * WIDTH, 'conv2', activation=tf.nn.leaky_relu)       # [B, 7, 7, 2 WIDTH]
         return ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), 1, 'dense1')
 
 
 def gradient_penalty(critic, x, fake, alpha):
     """E (|grad critic(x_hat)| - 1)^2 with x_hat = x + alpha (fake - x), alpha [B, 1, 1, 1] from U[0, 1) (section 4)."""
     x_hat = x + alpha * (fake - x)
-    gradient, = tf.gradients(critic(x_hat), x_hat)
+    with tf.name_scope('interpolated/'):                                       # the slash: in the critic, not in losses
+        scores = critic(x_hat)
+    gradient, = tf.gradients(scores, x_hat)
     length = tf.sqrt(tf.reduce_sum(gradient ** 2, axis=[1, 2, 3]) + 1e-12)     # over all pixels; no sqrt at 0
-    return tf.reduce_mean((length - 1) ** 2)
+    return tf.reduce_mean((length - 1) ** 2, name='gp')
 
 
 def losses(real_scores, fake_scores):
     """Scores [B, 1] of real and generated images -> (c_loss, g_loss, wd); wd estimates the Wasserstein distance."""
-    wd = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
-    return -wd, -tf.reduce_mean(fake_scores), wd
+    wd = tf.subtract(tf.reduce_mean(real_scores), tf.reduce_mean(fake_scores), name='wd')
+    return tf.negative(wd, name='c_loss'), tf.negative(tf.reduce_mean(fake_scores), name='g_loss'), wd
 
 
 def main():
@@ -85,7 +87,10 @@ def main():
         alpha = ops.uniform([BATCH_SIZE, 1, 1, 1], 'alpha')
 
     fake = generator(z, training=True)
-    real_scores, fake_scores = critic(x), critic(fake)
+    with tf.name_scope('real'):
+        real_scores = critic(x)
+    with tf.name_scope('fake'):
+        fake_scores = critic(fake)
 
     with tf.name_scope('losses'):
         c_loss, g_loss, wd = losses(real_scores, fake_scores)
@@ -93,10 +98,11 @@ def main():
         c_loss += PENALTY * gp
 
     with tf.variable_scope('optimizers'):
-        c_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), c_loss, 'critic/')
-        g_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), g_loss, 'generator/')
+        c_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), c_loss, 'critic/', 'c_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'gp': gp, 'g_loss': g_loss},
+              scores={'real': real_scores, 'fake': fake_scores},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
 

@@ -73,7 +73,8 @@ def parse(modules, arguments=None, raising=False):
     Exit status 2 and a line that says why, or files.UserError if `raising`, for a flag that is unknown, and for a value, given
     or edited into the file, that is not of the constant's type or out of its range.
     """
-    parser = Parser(modules[0]['__doc__'], raising, prog=pathlib.Path(modules[0]['__file__']).name)
+    parser = Parser(modules[0]['__doc__'], raising, prog=pathlib.Path(modules[0]['__file__']).name,
+                    usage='%(prog)s [--FLAG VALUE] ...')
     known, comments = {}, [_comments(module['__file__']) for module in modules]
     for number, module in enumerate(modules):
         group = parser.add_argument_group('the constants of this script' if number == 0 else 'of every script')

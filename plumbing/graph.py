@@ -54,8 +54,10 @@ def sampling(networks, decay, after, pictures=None, measures=dict):
     with tf.variable_scope('sampling', custom_getter=averaged):
         inputs = {name: network.placeholders() for name, network in networks.items()}
         outputs = {name: network.apply(inputs[name].values()) for name, network in networks.items()}
-        shown = pictures and tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'pictures'), pictures())
-        measured = measures()
+        with tf.name_scope('pictures'):
+            shown = pictures and tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'shown'), pictures())
+        with tf.name_scope('measures'):
+            measured = {name: tf.identity(scalar, name) for name, scalar in measures().items()}
         averages = [(variable, sources[variable.op.name.removeprefix('sampling/')]) for variable in tf.global_variables()
                     if not decay or variable.op.name not in sources]
         with tf.control_dependencies([after]), tf.name_scope('average'):
@@ -92,8 +94,12 @@ def fetches(operations, updates, scalars):
 
 
 def extras(scores):
-    """{section/name: tensor} of what TensorBoard gets besides scalars: D's scores, gradient norms, learning rates."""
-    return {**{f'D/{name}': tensor for name, tensor in (scores or {}).items()},
+    """{section/name: tensor} of what TensorBoard gets besides scalars: D's scores, gradient norms, learning rates.
+
+    Fetching them leaves the weights as they are, bit for bit. Mixed precision does not round what is fetched, and so not what
+    is computed from it; copies of the scores are fetched, of which nothing is.
+    """
+    return {**{f'D/{name}': tf.identity(tensor) for name, tensor in (scores or {}).items()},
             **{f'{section}/{name}': tensor for section in ('gradient_norms', 'learning_rates')
                for name, tensor in tf.get_collection(section)}}
 

@@ -26,7 +26,7 @@ def folder(script, dataset, changed):
     """
     words = {constant: value for constant, value in changed.items() if constant not in (*FREE, 'DATASET')}
     told = ''.join(f'-{_told(constant, value)}' for constant, value in words.items())
-    if len(told) > 60:
+    if len(told) > 90:
         told = '-' + hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:8]
     return f'{pathlib.Path(script).stem}-{files.shortened(pathlib.Path(dataset).name or "pictures")}{told}'
 

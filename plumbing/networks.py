@@ -5,7 +5,6 @@ import typing
 import zlib
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 KINDS = 'normal', 'uniform', 'label', 'images'
 
@@ -50,6 +49,8 @@ class Network(typing.NamedTuple):
 
     def apply(self, tensors):
         """The network on a list of tensors, for sampling: a function that has a parameter `training` gets False."""
+        import tensorflow.compat.v1 as tf  # here: commands read inputs without it
+
         tensors = [tf.one_hot(tensor, found.classes, name=one_hot(name)) if found.kind == 'label' else tensor
                    for (name, found), tensor in zip(self.inputs.items(), tensors, strict=True)]
         sampling = {'training': False} if 'training' in inspect.signature(self.function).parameters else {}
@@ -57,6 +58,8 @@ class Network(typing.NamedTuple):
 
     def placeholders(self):
         """{name: placeholder [None, *shape]} of the inputs."""
+        import tensorflow.compat.v1 as tf
+
         return {name: tf.placeholder(found.dtype, [None, *found.shape], name) for name, found in self.inputs.items()}
 
     def described(self):

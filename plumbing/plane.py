@@ -21,7 +21,8 @@ PLANES = {                       # data set: centres [K, 2], the mode of each, s
 def points(dataset, u, e):
     """Draws of a plane's distribution [B, 2] by u [B] from U[0, 1) and e [B, 2] from N(0, 1)."""
     centres, _, sd, _ = PLANES[dataset]
-    return tf.gather(tf.constant(centres, tf.float32), tf.cast(u * len(centres), tf.int32)) + sd * e
+    with tf.name_scope('points'):
+        return tf.gather(tf.constant(centres, tf.float32), tf.cast(u * len(centres), tf.int32)) + sd * e
 
 
 def measures(samples, dataset):

@@ -8,8 +8,8 @@ import time
 
 import tqdm
 
-BAR = '{percentage:3.0f}%|{bar:8}| {n_fmt}/{total_fmt} [{remaining}, {rate_fmt}{postfix}]'
-FIXED = 46  # columns of it, besides the postfix
+BAR = '{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{remaining}, {rate_fmt}{postfix}]'
+BESIDES = 38  # columns of it, with a bar of a few, besides the postfix
 
 
 def bar(start, steps):
@@ -21,7 +21,7 @@ def bar(start, steps):
 def told(scalars, last=math.inf, lowest=math.inf):
     """The text beside a bar: the Frechet distance measured last and the lowest one, and as many {name: value} as have room."""
     words = [f'FD={last:.3f}' + (f' (best {lowest:.3f})' if lowest < last else '')] if last < math.inf else []
-    room = _columns() - FIXED - sum(len(word) + 2 for word in words)
+    room = _columns() - BESIDES - sum(len(word) + 2 for word in words)
     found = []
     for name, value in scalars.items():
         found.append(f'{name}={_short(value)}')

@@ -26,7 +26,7 @@ class Run:
     name: str            # the folder's, in printable characters
     script: str          # dcgan.py
     settings: dict       # {constant: value}
-    versions: dict       # {package: version}
+    versions: dict       # {package: version}, and processor and threads, that it was trained with last
     step: int            # how far it got
     final: dict          # {name: number} at the end; of a run that is not measured what scalars.csv tells
     real: dict           # {name: the same number of real pictures, or of a distribution in the plane}
@@ -101,7 +101,7 @@ def read(folder):
         if len(values) and name not in final and (TESTED.fullmatch(name) or not measured and WATCHED.fullmatch(name)):
             final[name] = float(values[-1])
     return Run(folder, files.one_line(folder.resolve().name), files.one_line(record['script']), record['settings'],
-               record['versions'][-1],
+               {name: version for name, version in record['versions'][-1].items() if name != 'step'},
                max(last, completed, *(step for step, _ in pictures[-1:])), final, real, measured, count, curves, pictures)
 
 
@@ -193,8 +193,12 @@ def groups(runs):
 
 
 def group_name(group):
-    """What the names of a group's runs begin with: 'cgan-mnist' of cgan-mnist-0 and cgan-mnist-1."""
-    return re.sub(r'[\W_]+$|[\W_]+(seed)?[\W_]*\d*$', '', os.path.commonprefix([run.name for run in group])) or group[0].name
+    """What the names of a group's runs have in common: 'cgan-mnist' of cgan-mnist and cgan-mnist-seed-1, or of cgan-mnist-0 and
+    cgan-mnist-1.
+    """
+    names = {re.sub(r'-seed-\d+', '', run.name) for run in group}
+    return re.sub(r'[\W_]+$|[\W_]+\d*$', '', os.path.commonprefix([*names])) or group[0].name \
+        if len(names) > 1 else names.pop()
 
 
 def aim(column):

@@ -2,13 +2,12 @@
 
 See shortened.py for what makes them short, and for the few that are not run.
 """
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
-
-import data
 
 import forkserver
 import imageio.v3 as iio
@@ -22,8 +21,9 @@ from conftest import ROOT, random
 pytestmark = pytest.mark.slow
 BLOCK = re.compile(r'^```sh\n(.*?)^```$', re.M | re.S)
 PAGES = sorted(path.stem for path in (ROOT / 'docs').glob('*.md') if BLOCK.search(path.read_text()))
-ELSEWHERE = 'pip', 'git', 'npm', 'tar', 'ruff'   # programs that install, fetch or check: not run
-PRELUDE = '\n'.join([*(f'{name}() {{ :; }}' for name in ELSEWHERE), 'tensorboard() { test -d "$2"; }', 'set -ex', ''])
+ELSEWHERE = 'pip', 'npm', 'tar', 'ruff'          # programs that install, fetch or check: not run
+PRELUDE = '\n'.join([*(f'{name}() {{ :; }}' for name in ELSEWHERE), 'tensorboard() { test -d "$2"; }',
+                     'git() { ln -sfn . gans; }', 'set -ex', ''])     # a clone is the folder itself
 
 
 def noise(*shape, seed=0):
@@ -62,11 +62,16 @@ def follow(page, folder):
 
 @pytest.fixture(scope='session')
 def readme(tmp_path_factory):
-    """The folder in which the README's commands were run."""
-    folder = tmp_path_factory.mktemp('readme')
-    bring(folder)
-    follow(ROOT / 'README.md', folder)
-    return folder
+    """The folder in which the README's commands were run, once for all workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        shared = shared.parent
+    with open(shared / 'readme.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / 'readme').exists():
+            bring(shared / 'readme')
+            follow(ROOT / 'README.md', shared / 'readme')
+    return shared / 'readme'
 
 
 def test_the_readme(readme):
@@ -77,7 +82,7 @@ def test_the_readme(readme):
 @pytest.mark.parametrize('page', PAGES)
 def test_a_page(page, readme, tmp_path):
     """Each page may be read after the README; it names no run that neither of them has made."""
-    folder = shutil.copytree(readme, tmp_path / 'here')
+    folder = shutil.copytree(readme, tmp_path / 'here', symlinks=True)
     shutil.rmtree(folder / 'bin')
     follow(ROOT / 'docs' / f'{page}.md', folder)
     text = (ROOT / 'docs' / f'{page}.md').read_text()

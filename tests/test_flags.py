@@ -184,15 +184,17 @@ def test_many_changes_become_a_sum_that_no_other_changes_have():
     assert naming.folder('toy.py', '/', {}) == 'toy-pictures'
 
 
-@pytest.mark.parametrize('arguments, status', [
-    (['--help'], 0), (['--stepz', '3'], 2), (['--steps', 'many'], 2), (['--beta1', '2'], 2)])
-def test_help_and_mistakes_end_before_tensorflow_is_imported(arguments, status):
-    command = [sys.executable, '-X', 'importtime', ROOT / 'dcgan.py', *arguments]
+@pytest.mark.parametrize('program, arguments, status', [
+    ('dcgan', ['--help'], 0), ('dcgan', ['--stepz', '3'], 2), ('dcgan', ['--steps', 'many'], 2), ('dcgan', ['--beta1', '2'], 2),
+    *((name, ['--help'], 0) for name in ('toy', 'sweep', 'report', 'sample', 'metrics', 'retrieval')),
+    *((name, ['runs/typo'], 2) for name in ('report', 'sample', 'metrics', 'retrieval')), ('sweep', ['toy.py', '--x', '1'], 2)])
+def test_help_and_mistakes_end_before_tensorflow_is_imported(program, arguments, status):
+    command = [sys.executable, '-X', 'importtime', ROOT / f'{program}.py', *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     imported = [line.split('|')[-1].strip() for line in done.stderr.splitlines() if line.startswith('import time:')]
     said = [line for line in done.stderr.splitlines() if not line.startswith('import time:')]
     assert done.returncode == status and len(said) == (1 if status else 0) and 'plumbing.flags' in imported
-    assert not {'tensorflow', 'numpy'} & set(imported)
+    assert not {'tensorflow', 'sklearn'} & set(imported)
 
 
 @pytest.mark.slow

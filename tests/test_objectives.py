@@ -376,8 +376,8 @@ def test_an_objective_with_a_penalty(objective, penalty, build, monkeypatch):
     """Each update moves its own network alone; the penalty is a term of the critic's loss, or clips its weights."""
     minimized, minimize = {}, ops.minimize
     monkeypatch.setattr(testbed, 'G_HIDDEN', (16,))
-    monkeypatch.setattr(ops, 'minimize', lambda optimizer, loss, scope: (
-        minimized.update({scope: loss}), minimize(optimizer, loss, scope))[1])
+    monkeypatch.setattr(ops, 'minimize', lambda optimizer, loss, scope, name: (
+        minimized.update({scope: loss}), minimize(optimizer, loss, scope, name))[1])
     built = build('objectives', OBJECTIVE=objective, PENALTY=penalty, WEIGHT=3.0, CLIP=1e-3,
                   DATASET='mnist' if objective == 'mmd' else 'ring')
     expected, scalars = OBJECTIVES[objective].penalty if penalty == 'own' else penalty, built.given['scalars']

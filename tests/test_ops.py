@@ -1,4 +1,6 @@
 """Layers against NumPy, noise against its moments and its counters, one optimizer step against the other network."""
+import contextlib
+
 import ops
 from plumbing import convolutions, graph
 
@@ -143,6 +145,64 @@ def test_network_shares_variables_and_its_box_in_the_graph():
     assert {op.name.split('/')[0] for op in tf.get_default_graph().get_operations()} <= {'net', 'zeros', 'zeros_1', 'zeros_2'}
 
 
+def layers(box=None):
+    """Builds a network under a name scope, or none."""
+    with tf.name_scope(box) if box else contextlib.nullcontext(), ops.network('net'):
+        return ops.dropout(ops.dense(tf.ones([2, 3]), 50, 'dense', activation=tf.nn.relu), 0.5, 'dropout')
+
+
+def test_a_name_scope_around_a_network_is_a_box_inside():
+    """Also in a variable scope, which stays outside; 'losses' is no box, and what is opened in it is around the network."""
+    layers('real')
+    with tf.name_scope('losses'):
+        layers()
+        layers('unrolled')
+        layers('slope/')
+    with tf.variable_scope('sampling'):
+        layers()
+        layers('pictures')
+    found = {op.name for op in tf.get_default_graph().get_operations() if op.type == 'Relu'}
+    assert found == {f'{box}/dense/Relu' for box in (
+        'net/real', 'net', 'losses/unrolled/net', 'net/slope', 'sampling/net', 'sampling/net/pictures')}
+    assert [v.op.name for v in tf.trainable_variables()] == [
+        f'{scope}/dense/{part}' for scope in ('net', 'sampling/net') for part in ('weights', 'bias')]
+
+
+def test_boxes_leave_the_random_streams_as_they_are():
+    """The same counters, of the same names, and the same numbers as in a graph without boxes."""
+    def drawn(*boxes):
+        with tf.Graph().as_default():
+            tf.set_random_seed(3)
+            kept = [layers(box) for box in boxes]
+            names = [v.op.name for v in tf.global_variables() if v.op.name.endswith('_draws')]
+            return names, with_variables(kept)[0]
+    names, plain = drawn(None, None, None)
+    assert names == [f'net/dropout{number}/mask_draws' for number in ('', '_1', '_2')]
+    for boxes in ('real', 'fake', 'slope'), ('real', None, 'slope'), (None, 'fake', None):
+        other, values = drawn(*boxes)
+        assert other == names
+        np.testing.assert_array_equal(values, plain)
+
+
+@pytest.mark.parametrize('bias', [False, True])
+@pytest.mark.parametrize('layer', [ops.dense, ops.conv, ops.conv_transpose])
+def test_an_activation_is_the_end_of_its_layer(layer, bias):
+    x = tf.constant(random(4, 6) if layer is ops.dense else random(4, 6, 6, 2))
+    with tf.variable_scope('', reuse=tf.AUTO_REUSE):
+        before, after = layer(x, 5, 'a', bias=bias), layer(x, 5, 'a', bias=bias, activation=tf.nn.relu)
+    (before, value), _ = with_variables([before, after])
+    np.testing.assert_array_equal(value, np.maximum(before, 0))
+    assert 0 < (value == 0).mean() < 1 and after.op.name == 'a_1/Relu'
+
+
+def test_the_activation_of_batch_norm():
+    with tf.variable_scope('', reuse=tf.AUTO_REUSE):
+        before, after = (ops.batch_norm(tf.constant(random(8, 5)), True, 'a', activation=f) for f in (None, tf.tanh))
+    (before, value), _ = with_variables([before, after])
+    np.testing.assert_allclose(value, np.tanh(before), rtol=1e-5)
+    assert after.op.name == 'a_1/Tanh'
+
+
 def test_initial_weights_depend_on_the_seed_and_the_name_not_on_the_order_of_building():
     def build(seed, names):
         with tf.Graph().as_default():
@@ -217,6 +277,27 @@ def test_minimize_moves_its_own_network_and_averages_alone():
         changed = {v.op.name for v, a, b in zip(tf.global_variables(), before, after, strict=True) if not np.array_equal(a, b)}
     assert {name.split('/')[0] for name in changed} == {'d'}
     assert {'d/dense/weights', 'd/norm/moving_mean', 'd/norm/moving_variance'} <= changed
+
+
+@pytest.mark.parametrize('kind', [tf.train.AdamOptimizer, tf.train.RMSPropOptimizer, tf.train.GradientDescentOptimizer])
+@pytest.mark.parametrize('as_tensor', [False, True])
+def test_a_step_tells_its_learning_rate_and_the_norm_of_its_gradient(kind, as_tensor):
+    """Of |w|^2 / 2 the gradient is w. Fetched apart they move nothing, not even what was registered."""
+    with ops.network('net'):
+        w = tf.get_variable('w', initializer=tf.constant([3.0, 4.0]), use_resource=True)
+        count = tf.get_variable('count', [], initializer=tf.zeros_initializer(), trainable=False, use_resource=True)
+        ops.with_update(lambda: count.assign_add(1.0, read_value=False))
+    with tf.variable_scope('optimizers'):
+        step = ops.minimize(kind(tf.constant(0.5) * 0.5 if as_tensor else 0.25), tf.reduce_sum(w ** 2) / 2, 'net/', 'w_step')
+    assert step.name == 'optimizers/w_step'
+    (name, norm), (same, rate) = tf.get_collection('gradient_norms') + tf.get_collection('learning_rates')
+    assert name == same == 'w_step' and norm.op.name.startswith('optimizers/w_step/')
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for _ in range(2):
+            assert session.run([norm, rate, count]) == [5, 0.25, 0]
+        assert session.run([norm, rate, step])[:2] == [5, 0.25]
+        assert session.run(count) == 1 and session.run(norm) < 5
 
 
 @pytest.mark.parametrize('bfloat16', [False, True])

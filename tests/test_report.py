@@ -37,7 +37,7 @@ def made(folder, settings=(), model=(), script='dcgan.py', rows=ROWS, metrics=..
     (folder / 'samples').mkdir(parents=True)
     settings = {**SETTINGS, **dict(settings)}
     (folder / 'settings.json').write_text(json.dumps({'script': script, 'settings': settings, 'networks': {}, 'classes': None,
-                                                      'versions': {'numpy': '2.4.6'}}))
+                                                      'versions': [{'step': 0, 'numpy': '2.4.6'}]}))
     if rows is not None:
         (folder / 'scalars.csv').write_text(rows)
     if metrics is ...:

@@ -2,6 +2,7 @@
 
 That a resumed run of every script has the bits of an undisturbed one is in test_scripts.py.
 """
+import io
 import json
 import os
 import random
@@ -15,7 +16,7 @@ import data
 import dcgan
 import run
 import sample
-from plumbing import files, flags, savedmodel
+from plumbing import files, flags, progress, savedmodel
 
 import drive
 import forkserver
@@ -25,6 +26,7 @@ import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 from conftest import ROOT, THREE, as_flags, assert_same_run, contents, scalars, small, wait_for, weights
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 pytestmark = pytest.mark.slow
 SMALL = [*as_flags(small(dcgan)), *'--steps 40 --log-every 5 --sample-every 10 --checkpoint-every 5 --eval-every 0'.split()]
@@ -77,7 +79,7 @@ def test_the_event_file(finished):
     path, = folder.glob('events.*')
     events = list(tf.train.summary_iterator(str(path)))
     tags = [(event.step, value.tag) for event in events for value in event.summary.value]
-    assert [step for step, tag in tags if tag == 'd_loss'] == list(range(5, 41, 5))
+    assert [step for step, tag in tags if tag == 'loss/d_loss'] == list(range(5, 41, 5))
     assert [step for step, tag in tags if tag == 'samples'] == [0, 10, 20, 30, 40]
     assert [tag for _, tag in tags if 'settings' in tag]
     graph, = [tf.GraphDef.FromString(event.graph_def) for event in events if event.graph_def]
@@ -394,9 +396,9 @@ def test_the_default_folder_tells_what_was_changed(tmp_path):
     few = [*SMALL[:SMALL.index('--steps')], '--steps', 1, '--eval-every', 0]
     for more in [], ['--seed', 2, '--upsample', 'resize']:
         assert forkserver.run('dcgan', *few, *more, cwd=tmp_path)[0] == 0
-    names = {path.name for path in (tmp_path / 'runs').iterdir()}
-    assert names == {'dcgan-mnist-width-2-hidden-16-batch-size-8-eval-every-0'} | {
-        name for name in names if re.fullmatch('dcgan-mnist-[0-9a-f]{8}', name)} and len(names) == 2
+    assert {path.name for path in (tmp_path / 'runs').iterdir()} == {
+        'dcgan-mnist-width-2-hidden-16-batch-size-8-eval-every-0',
+        'dcgan-mnist-width-2-hidden-16-upsample-resize-batch-size-8-seed-2-eval-every-0'}
 
 
 def test_a_script_can_be_run_twice_in_one_process(tmp_path, monkeypatch, finished):
@@ -419,3 +421,56 @@ def test_from_python_a_mistake_raises_and_ctrl_c_saves_first(tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         run.main(vars(dcgan), ['--run-dir', str(tmp_path / 'run'), *SMALL])
     assert (tmp_path / 'run/checkpoints/step-000003.index').exists()
+
+
+# TensorBoard
+
+def test_what_tensorboard_gets(tmp_path):
+    """Sections, histograms, norms, rates, final numbers and HParams; and reporting more often leaves the weights as they are."""
+    shared = [*SMALL[:SMALL.index('--steps')], *'--steps 12 --sample-every 6 --eval-every 6 --eval-count 80'.split()]
+    for folder, every in ('one', 4), ('two', 1):
+        status, _, error = forkserver.run('dcgan', '--run-dir', tmp_path / folder, *shared, '--log-every', every,
+                                          environment={'DRIVE_COUNT': '80'})
+        assert status == 0, error
+    ours, theirs = weights(tmp_path / 'one'), weights(tmp_path / 'two')
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    path, = (tmp_path / 'one').glob('events.*')
+    found = {}
+    for event in tf.train.summary_iterator(str(path)):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value))
+    steps = {tag: [step for step, _ in values] for tag, values in found.items()}
+    logged = [4, 6, 8, 12]
+    for tag in 'loss/d_loss', 'loss/g_loss', 'D/D(x)', 'D/D(G(z))':
+        assert steps[tag] == logged
+    for tag in 'gradient_norms/d_step', 'gradient_norms/g_step', 'learning_rates/d_step', 'D/real/histogram_summary':
+        assert steps[tag] == [4, 8, 12]
+    assert steps['quality/frechet_80'] == [6, 12]
+    assert {value.simple_value for _, value in found['learning_rates/d_step']} == {np.float32(dcgan.D_LEARNING_RATE)}
+    assert all(value.simple_value > 0 for _, value in found['gradient_norms/g_step'])
+    buckets = tf.make_ndarray(found['D/fake/histogram_summary'][0][1].tensor)
+    assert buckets[:, 2].sum() == 8                                               # a score of each sample of the batch
+    model = json.loads((tmp_path / 'one/metrics.json').read_text())['model']
+    for name in 'frechet_distance', 'precision', 'recall', 'coverage':
+        (step, value), = found[f'quality/{name}']
+        assert step == 12 and value.simple_value == pytest.approx(model[name])
+    for tag in 'samples', 'nearest':
+        shown = found[tag][-1][1].image
+        assert iio.imread(shown.encoded_image_string).shape[:2] == (shown.height, shown.width) and shown.height > 28
+    hparams = plugin_data_pb2.HParamsPluginData.FromString(
+        found['_hparams_/session_start_info'][0][1].metadata.plugin_data.content).session_start_info
+    assert hparams.hparams['BATCH_SIZE'].number_value == 8 and 'SAMPLE_EVERY' not in hparams.hparams
+    assert '_hparams_/session_end_info' in found
+
+
+def test_a_bar_fits_and_says_the_last_distance_and_the_best(monkeypatch):
+    monkeypatch.setattr(progress, '_columns', lambda: 79)
+    scalars = {'d_loss': 1.2345, 'g_loss': 12.345, 'D(x)': 0.5, 'D(G(z))': 0.25}
+    assert progress.told(scalars, 0.5, 0.25) == 'd_loss=1.23, FD=0.500 (best 0.250)'
+    assert progress.told(scalars) == 'd_loss=1.23, g_loss=12.3, D(x)=0.50' and progress.told({}, 0.5, 0.5) == 'FD=0.500'
+    monkeypatch.setattr(sys, 'stderr', io.StringIO())
+    for steps in 4000, 100_000:
+        bar = progress.bar(steps // 2, steps)
+        bar.set_postfix_str(progress.told(scalars, 34.5, 33.2), refresh=False)
+        assert len(str(bar)) <= 79 and 'best 33.200' in str(bar)
+        bar.close()

@@ -1,9 +1,10 @@
 """What networks are drawn from: latents, classes, grids and walks."""
 import json
 
+import data
 import retrieval
 import sample
-from plumbing import networks, savedmodel
+from plumbing import networks, runfolder, savedmodel
 
 import numpy as np
 import pytest
@@ -180,8 +181,8 @@ def test_retrieval_mistakes_are_one_line_with_status_2(arguments, complaint, fol
 
 def test_a_curve_of_pictures_without_classes_is_refused(folder, refused, monkeypatch):
     monkeypatch.setattr(savedmodel, 'Loaded', lambda run, name: None)
-    monkeypatch.setattr(retrieval.runfolder, 'read_settings', lambda run: {'DATASET': '/pictures'})
-    monkeypatch.setattr(retrieval.data, 'load', lambda *name: (np.zeros([20, 28, 28, 1], np.uint8), None))
+    monkeypatch.setattr(runfolder, 'read_settings', lambda run: {'DATASET': '/pictures'})
+    monkeypatch.setattr(data, 'load', lambda *name: (np.zeros([20, 28, 28, 1], np.uint8), None))
     with refused('/pictures has no classes, and so no precision to draw: leave out --png'):
         retrieval.main(['runs/a run', '--png', 'a.png'])
 
@@ -266,7 +267,7 @@ def test_files_that_cannot_all_be_written_are_not_written(folder, monkeypatch):
     (['T-shirt/top', 'a\nb', '猫'], ['000000-T-shirt-top.png', '000001-a-b.png', '000002-猫.png', '000003-T-shirt-top.png'])])
 def test_files_of_a_conditional_run_name_the_class(classes, names, folder, monkeypatch):
     monkeypatch.setattr(Drawn, 'inputs', {'z': networks.normal(3), 'label': networks.label(3)})
-    monkeypatch.setattr(sample.runfolder, 'read', lambda run: {'classes': classes})
+    monkeypatch.setattr(runfolder, 'read', lambda run: {'classes': classes})
     sample.main(['runs/a run', '--files', 'ones', '--count', '4'])
     assert list(read_files(folder.parents[1] / 'ones')) == names
     sample.main(['runs/a run', '--files', 'twos', '--count', '2', '--class', '2'])
@@ -275,6 +276,6 @@ def test_files_of_a_conditional_run_name_the_class(classes, names, folder, monke
 
 def test_the_class_of_an_index_is_that_of_its_turn(folder, monkeypatch):
     monkeypatch.setattr(Drawn, 'inputs', {'z': networks.normal(3), 'label': networks.label(3)})
-    monkeypatch.setattr(sample.runfolder, 'read', lambda run: {'classes': None})
+    monkeypatch.setattr(runfolder, 'read', lambda run: {'classes': None})
     for wanted, expected in ((), 1), ((0, 2), 0):
         assert sample.samples(Drawn(), folder, range(4, 5), 0, 10_000, wanted)[1].tolist() == [expected]

@@ -17,6 +17,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import ROOT, SCRIPTS, as_flags, assert_same_run, small
 
+ACTIVATIONS = {'Elu', 'LeakyRelu', 'Relu', 'Selu', 'Sigmoid', 'Softplus', 'Tanh'}
 PLAIN = {'data', 'losses', 'optimizers', 'sampling', 'noise'}  # boxes of the graph besides those of the networks
 
 
@@ -100,6 +101,48 @@ def test_the_networks_of_a_script(name, build):
             assert network.output != 'images' or (output.ndim == 4 and np.abs(output).max() <= 1)
             alone = session.run(sampling.outputs[key], {tensor: array[3:4] for tensor, array in feed.items()})
             np.testing.assert_allclose(alone[0], output[3], atol=1e-5)
+
+
+def boxed(build, name):
+    """(Built, {box of the graph: names of what is directly in it})."""
+    built, boxes = build(name), {}
+    for operation in tf.get_default_graph().get_operations():
+        parts = operation.name.split('/')
+        for depth in range(1, len(parts)):
+            boxes.setdefault('/'.join(parts[:depth]), set()).add(parts[depth])
+    return built, boxes
+
+
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_each_application_of_a_network_is_a_box_of_whole_layers(name, build):
+    """discriminator/real/ beside discriminator/fake/, with the same layers; no activation, nor any layer, with a number."""
+    _, boxes = boxed(build, name)
+    names, layers = network_names(), {v.op.name.split('/')[-2] for v in tf.trainable_variables()}
+    for network in names & {'discriminator', 'critic'}:
+        assert boxes[f'{network}/real'] == boxes[f'{network}/fake'] and len(boxes[f'{network}/real'] & layers) > 1
+    for operation in tf.get_default_graph().get_operations():
+        if operation.type in ACTIVATIONS and operation.name.split('/')[0] in names:
+            assert operation.name.split('/')[-2] in layers, operation.name
+    numbered = {f'{layer}_{number}' for layer in layers for number in range(1, 9)} - layers
+    assert not [(box, node) for box in boxes if box.split('/')[0] in names for node in boxes[box] & numbered]
+
+
+@pytest.mark.parametrize('name', SCRIPTS)
+def test_what_is_reported_and_run_has_a_name_of_its_own(name, build):
+    """'D(x)' is the node D_x, and the variable d_step of the script is the box optimizers/d_step/, with its gradients."""
+    built, boxes = boxed(build, name)
+    for reported, tensor in built.given['scalars'].items():
+        box, _, node = tensor.op.name.rpartition('/')
+        assert node == re.sub(r'\W+', '_', reported).strip('_') and box.split('/')[0] in ('losses', 'optimizers')
+    for update in built.given['updates']:
+        step = re.match(r'optimizers/(\w+_step|update)\b', update.name)[0]
+        assert any(box.startswith(f'{step}/') and box.endswith('/gradients') for box in boxes)
+    assert not {node for node in boxes['optimizers'] if re.match('gradients|Adam|RMSProp', node)}
+    for variable, given in re.findall(r"(\w+) = ops\.minimize\(.*'(\w+)'\)", (ROOT / f'{name}.py').read_text()):
+        assert variable == given and f'optimizers/{given}' in boxes
+    for operation in tf.get_default_graph().get_operations():
+        if re.fullmatch('data/[^/]+', operation.name):               # no box
+            assert operation.type == 'VarHandleOp' or operation.name == 'data/y'
 
 
 @pytest.mark.parametrize('name', [name for name in SCRIPTS if hasattr(importlib.import_module(name), 'IMAGE_SIZE')])
