@@ -1,7 +1,7 @@
 """Image retrieval by code: are the test pictures whose codes are nearest of the same class, more often than by pixels?
 
     python retrieval.py runs/autoencoder-mnist
-    python retrieval.py runs/size-2 runs/size-8 runs/size-32 --png sizes.png
+    python retrieval.py runs/autoencoder-mnist runs/autoencoder-mnist-code-size-* --png sizes.png
 
 For every run with an encoder: precision at 10, the share of a picture's 10 nearest others in the test set that are of its
 class, averaged over all test pictures; by its codes, by as many principal components of the training pictures, by pixels.

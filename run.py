@@ -4,6 +4,7 @@ A script ends in `run.train(...)`; started as a program it calls `run.main(globa
 every script; a script that has one of them too has a default of its own.
 """
 import contextlib
+import logging
 import math
 import pathlib
 import sys
@@ -36,12 +37,12 @@ def main(script, arguments=None):
     """Runs a script (its `globals()`) as a program: constants from flags, main() in a fresh graph, errors in one line.
 
     arguments: flags, in the place of the command line's: `run.main(vars(dcgan), ['--steps', '500'])` in a notebook. They hold
-    for this call. Then errors are raised as files.UserError.
+    for this call. Then errors are raised as files.UserError, and Ctrl-C as KeyboardInterrupt, once a checkpoint is saved.
     """
     before = [(module, flags.constants(module)) for module in (globals(), script)]
-    with files.one_line_errors() if arguments is None else contextlib.nullcontext():
+    with files.one_line_errors() if arguments is None else _raised():
         try:
-            if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()], arguments):
+            if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()], arguments, raising=arguments is not None):
                 raise files.UserError('--steps and --epochs both say how long to train: give one of them')
             data.DATA_DIR = DATA_DIR
             hardware.prepare(script.get('PRECISION', PRECISION))
@@ -50,6 +51,22 @@ def main(script, arguments=None):
         finally:
             for module, constants in before:
                 module.update(constants)
+
+
+@contextlib.contextmanager
+def _raised():
+    """The context of a run from Python: one that is stopped does not end the process, and TensorFlow's warnings are silenced."""
+    logger = logging.getLogger('tensorflow')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except SystemExit as end:
+        if not end.code:    # --help
+            raise
+        raise interrupts.Interrupted(end.code - 128) from None
+    finally:
+        logger.setLevel(level)
 
 
 def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict,

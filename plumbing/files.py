@@ -17,6 +17,10 @@ from plumbing import interrupts
 class UserError(Exception):
     """Something the person at the keyboard can fix; its message is one line that says what is wrong and what to do."""
 
+    def _render_traceback_(self):
+        """In a notebook that line is all that is shown."""
+        return [f'{type(self).__name__}: {self}']
+
 
 def expanded(path):
     """A path as text with `~` and `~name` replaced by home folders, which a shell leaves alone in `--run-dir=~/x`.

@@ -22,14 +22,18 @@ MOST = 2**31 - 1  # what a seed of the graph has room for, and the 32 bits of ma
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, with exit status 2."""
+    """A parser that says what is wrong in one line, with exit status 2, or in a files.UserError if `raising`."""
 
-    def __init__(self, description, **options):
+    def __init__(self, description, raising=False, **options):
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                          allow_abbrev=False, **options)
+        self._raising = raising
 
     def error(self, message):
-        self.exit(2, files.one_line(f'error: {message}; --help lists the flags') + '\n')
+        told = files.one_line(f'{message}; --help lists the flags')
+        if self._raising:
+            raise files.UserError(told)
+        self.exit(2, f'error: {told}\n')
 
 
 def whole(name, least=0, most=MOST):
@@ -61,15 +65,16 @@ def constants(module):
     return {name: value for name, value in module.items() if name.isupper() and isinstance(value, int | float | str | tuple)}
 
 
-def parse(modules, arguments=None):
+def parse(modules, arguments=None, raising=False):
     """Sets the constants of `modules` (their namespaces; the first one is the script) from the command line.
 
     A constant that two modules have is one flag, with the script's value and comment and the other's choices; it sets both.
     Returns the names of those that were given.
-    Exit status 2 and a line that says why for a flag that is unknown, and for a value, given or edited into the file, that
-    is not of the constant's type or out of its range.
+    Exit status 2 and a line that says why, or files.UserError if `raising`, for a flag that is unknown, and for a value, given
+    or edited into the file, that is not of the constant's type or out of its range.
     """
-    parser = Parser(modules[0]['__doc__'], prog=pathlib.Path(modules[0]['__file__']).name, usage='%(prog)s [--FLAG VALUE] ...')
+    parser = Parser(modules[0]['__doc__'], raising, prog=pathlib.Path(modules[0]['__file__']).name,
+                    usage='%(prog)s [--FLAG VALUE] ...')
     known, comments = {}, [_comments(module['__file__']) for module in modules]
     for number, module in enumerate(modules):
         group = parser.add_argument_group('the constants of this script' if number == 0 else 'of every script')

@@ -11,6 +11,10 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(signal.Signals(number).name)
         self.number = number
 
+    def _render_traceback_(self):
+        """What a notebook shows."""
+        return [f'stopped by {self}']
+
 
 def _stop(number, frame):
     raise Interrupted(number)

@@ -15,7 +15,7 @@ BESIDES = 38  # columns of it, with a bar of a few, besides the postfix
 def bar(start, steps):
     """A tqdm bar that begins at step `start` of `steps`."""
     return tqdm.tqdm(total=steps, initial=start, unit='step', bar_format=BAR, ncols=_columns(), smoothing=0.05,
-                     mininterval=0.2 if sys.stderr.isatty() else 20)
+                     mininterval=0.2 if _is_watched() else 20)
 
 
 def told(scalars, last=math.inf, lowest=math.inf):
@@ -36,15 +36,20 @@ def _short(value):
     return f'{value:.3g}' if abs(value) >= 1 else f'{value:.2f}'
 
 
+def _is_watched():
+    """Whether somebody sees stderr, on a terminal or in a notebook; else it is a file, of which each line stays."""
+    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith('ipykernel.')
+
+
 def _columns():
-    return shutil.get_terminal_size().columns - 1 if sys.stderr.isatty() else 120
+    return shutil.get_terminal_size().columns - 1 if _is_watched() else 120
 
 
 @contextlib.contextmanager
 def alive(text):
-    """Prints the text and, on a terminal, the seconds that what is inside takes."""
+    """Prints the text and, on a terminal or in a notebook, the seconds that what is inside takes."""
     print(text, flush=True)
-    if not sys.stderr.isatty():
+    if not _is_watched():
         yield
         return
     ended, began = threading.Event(), time.monotonic()

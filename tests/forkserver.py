@@ -1,7 +1,7 @@
 """Starts scripts as processes of their own without importing TensorFlow anew for each: a server forks itself.
 
 The server has imported TensorFlow and the project but has built no graph and no session. What it starts runs a script's
-file, or sample.py, metrics.py or retrieval.py, as `python SCRIPT ARGUMENTS` would, with the small data set of drive.py where
+file, or a command such as sample.py, as `python SCRIPT ARGUMENTS` would, with the small data set of drive.py where
 `driven`, and is killed, signalled and waited for like a process of `subprocess`.
 """
 import atexit
@@ -25,7 +25,17 @@ ROOT = pathlib.Path(__file__).parent.parent
 _server = None
 
 
-COMMANDS = 'sample', 'metrics', 'retrieval'  # what is no script of a run
+COMMANDS = 'sample', 'metrics', 'retrieval', 'report', 'sweep'  # what is no script of a run
+
+
+def address():
+    """Where the server is: that of $FORKSERVER, or else one of our own, which is started if it is not there yet."""
+    global _server
+    if 'FORKSERVER' in os.environ:
+        return os.environ['FORKSERVER']
+    if _server is None:
+        _server = _Server()
+    return _server.address
 
 
 def start(script, *arguments, driven=True, environment=None, limit=None, cwd=ROOT, bomb=''):
@@ -33,12 +43,9 @@ def start(script, *arguments, driven=True, environment=None, limit=None, cwd=ROO
 
     environment: {name: value, or None for a variable that is not set}. bomb: Python that is run before the script.
     """
-    global _server
-    if _server is None:
-        _server = _Server()
     path = script if str(script).endswith('.py') else ROOT / f'{script}.py'
-    return Process(_server.address, {'script': str(path), 'arguments': list(map(str, arguments)), 'driven': driven,
-                                     'environment': environment or {}, 'limit': limit, 'cwd': str(cwd), 'bomb': bomb})
+    return Process(address(), {'script': str(path), 'arguments': list(map(str, arguments)), 'driven': driven,
+                               'environment': environment or {}, 'limit': limit, 'cwd': str(cwd), 'bomb': bomb})
 
 
 def run(script, *arguments, **options):
@@ -153,7 +160,7 @@ def _be(request, training):
             import drive
             data.load = drive.load
         exec(request['bomb'], {})
-        if script.stem in COMMANDS:
+        if script.stem in COMMANDS or script.parent.name == 'benchmarks':
             runpy.run_path(str(script), run_name='__main__')
         else:
             spec = importlib.util.spec_from_file_location(script.stem, script)

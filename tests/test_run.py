@@ -4,6 +4,7 @@ That a resumed run of every script has the bits of an undisturbed one is in test
 """
 import io
 import json
+import os
 import random
 import re
 import shutil
@@ -410,6 +411,16 @@ def test_a_script_can_be_run_twice_in_one_process(tmp_path, monkeypatch, finishe
     assert_same_run(tmp_path / 'two', finished[0])
     with pytest.raises(files.UserError, match='other settings: WIDTH was 3, now 2'):
         run.main(vars(dcgan), ['--run-dir', str(tmp_path / 'one'), *SMALL])
+
+
+def test_from_python_a_mistake_raises_and_ctrl_c_saves_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, 'load', drive.load)
+    with pytest.raises(files.UserError, match='--stepz 5'):
+        run.main(vars(dcgan), ['--run-dir', str(tmp_path / 'run'), '--stepz', '5'])
+    monkeypatch.setattr(run, '_check_finite', lambda values, step, folder: step == 3 and os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        run.main(vars(dcgan), ['--run-dir', str(tmp_path / 'run'), *SMALL])
+    assert (tmp_path / 'run/checkpoints/step-000003.index').exists()
 
 
 # TensorBoard

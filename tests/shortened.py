@@ -1,0 +1,69 @@
+"""Stands in for `python` in the commands of the docs: the same programs, folders and files, with few steps and little data.
+
+A file named `python` that calls `main` comes first in the PATH of a shell. Programs of the project are started by the server
+whose address is in $FORKSERVER (forkserver.py); `python -c` is the real one. What is shortened here is no constant of a
+script, so that the names of folders stay what the docs say.
+"""
+import functools
+import inspect
+import os
+import subprocess
+import sys
+
+import forkserver
+
+STEPS = 2
+COUNT = 1000             # pictures of MNIST and the like
+SEEDS = 2                # of a sweep that has several
+MEASURED = 200           # samples, at most: a covariance of stacked_mnist's 192 features takes 193
+NOT_RUN = {              # python -m ...
+    'pytest': 'this is a test already',
+    'benchmarks.quality': 'trains as many seconds as its --budget says'}
+MORE = {                 # arguments that make a program short
+    'benchmarks.collapse': ['--seeds', '1']}  # docs/collapse.json has the first of all rows: the table is written from it
+
+
+def main(arguments):
+    """The exit status of `python ARGUMENTS`."""
+    if arguments[0] == '-c':
+        return subprocess.call([sys.executable, *arguments])
+    name, *given = arguments[1:] if arguments[0] == '-m' else arguments
+    if name in NOT_RUN:
+        return 0
+    script = forkserver.ROOT / (f'{name.replace(".", "/")}.py' if arguments[0] == '-m' else name)
+    if name == 'sweep.py' and '--seeds' in given:
+        given[given.index('--seeds') + 1] = str(SEEDS)
+    process = forkserver.start(script, *given, *MORE.get(name, []), driven=False, cwd=os.getcwd(), environment=dict(os.environ),
+                               bomb='import shortened; shortened.shorten()')
+    for text, stream in zip(process.communicate(), (sys.stdout, sys.stderr), strict=True):
+        stream.write(text)
+    return process.returncode
+
+
+def shorten():
+    """In the process of a program, or of a notebook, before it runs."""
+    import data
+    import evaluation
+    import run
+    from plumbing import judge
+
+    import drive
+
+    load, steps = data.load, run._steps
+    data.load = lambda name, *shape, **more: (drive.load if name.lower() in data.NAMES else load)(name, *shape, **more)
+    run._steps = lambda *given: min(STEPS, steps(*given))
+    judge.EPOCHS = judge.UPDATES = 1                     # of the classifier of GAN-train
+    for name in 'measure', 'samples', 'check_count':
+        setattr(evaluation, name, _few(getattr(evaluation, name)))
+    evaluation.Watch.__init__ = _few(evaluation.Watch.__init__)
+    sys.executable = os.environ.get('SHORT_PYTHON', sys.executable)  # of the programs that this one starts
+
+
+def _few(function):
+    @functools.wraps(function)
+    def called(*arguments, **more):
+        given = inspect.signature(function).bind(*arguments, **more)
+        given.arguments['count'] = min(given.arguments.get('count', MEASURED), MEASURED)
+        return function(*given.args, **given.kwargs)
+
+    return called
