@@ -41,6 +41,11 @@ WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1
 SEED = 0                 # random seed
 
 
+def tanh(h):
+    """tanh, as an odd function: TensorFlow fuses a plain one with a convolution and batch norm, and then cannot run it."""
+    return -tf.tanh(-h)
+
+
 def double(h, filters, name, **options):
     """h [B, s, s, c] -> [B, 2 s, 2 s, filters]; resizing first leaves no checkerboard (Odena et al. 2016)."""
     if UPSAMPLE == 'resize':
@@ -53,7 +58,7 @@ def generator(z, training):
     with ops.network('generator', initializer=ops.normal(0.02)):
         depth = ops.depth(IMAGE_SIZE, CHANNELS)
         side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                      # for 28 pixels:
-        activation, h = {'relu': tf.nn.relu, 'tanh': tf.tanh}[ACTIVATION], z
+        activation, h = {'relu': tf.nn.relu, 'tanh': tanh}[ACTIVATION], z
         if depth == 2:
             h = ops.dense(h, HIDDEN, 'dense1', bias=False)
             h = ops.batch_norm(h, training, 'norm1', activation=activation)

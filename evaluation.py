@@ -230,10 +230,11 @@ class Watch:
         return {name: numbers[name] for name in self.columns}
 
 
-def report(folder, dataset, shape):
+def report(folder, dataset, shape, along):
     """Measures a run's samples of `shape`, writes metrics.json and pictures into its folder (see `measure`).
 
     They are 10,000 (or COUNT), or as many as there are test pictures; nothing is measured if those are fewer than MIN_COUNT.
+    along: {column of scalars.csv: the same number of real pictures}, which metrics.json keeps as real_along.
     Returns ({name: number}, a line that tells the main ones).
     """
     with contextlib.redirect_stdout(io.StringIO()):
@@ -242,7 +243,7 @@ def report(folder, dataset, shape):
             return {}, f'not measured: it takes {MIN_COUNT} held-out pictures, and there are {count}'
         images, labels = samples(folder, dataset, shape, count, seed=1)
         result = measure(images, dataset, count, labels, folder)
-    files.write_json(folder / 'metrics.json', result)
+    files.write_json(folder / 'metrics.json', {**result, 'real_along': along})
     model, real = result['model'], result['real']
     numbers = ', '.join(f'{name.replace("_", " ")} {model[name]:.3f} ({real[name]:.3f})' for name in (
         'frechet_distance', 'precision', 'recall', 'coverage', 'modes', 'mode_kl', 'gan_test', 'gan_train', 'class_frechet')

@@ -183,15 +183,17 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
             if start < steps:
                 print(f'trained to step {step} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
             result, numbers = sample.measured(), {}
-            for name in completed.lacks(left, step):
+            lacking = completed.lacks(left, step)
+            real = watch.real() if watch and lacking else {}
+            for name in lacking:
                 if name == 'losses.png':
                     log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')  # with one d_loss is more than that
-                    viz.curves(folder / name, folder / 'scalars.csv', watch.real() if watch else None, log_loss)
+                    viz.curves(folder / name, folder / 'scalars.csv', real, log_loss)
                 elif name == 'samples.gif':
                     viz.film(folder / name, recorder.pictures(folder))
                 elif frechet:
                     with progress.alive('measuring the samples'):
-                        numbers, line = evaluation.report(folder, settings['DATASET'], shape)
+                        numbers, line = evaluation.report(folder, settings['DATASET'], shape, real)
                     print(line)
                     for found in [path for path in (folder / 'nearest.png', folder / 'confusions.png') if path.exists()]:
                         record.show(step, found.stem, found)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.gallery --runs runs
 
-Of each script at the root it looks for a run of a command in its docstring, in runs/<script>-<data set>: finished, with just
-the settings that the command gives. A script without one keeps the row that it had. Scripts are parsed, not imported.
+Of each script at the root it looks for a run of a command in its docstring, in the folder that this would fill: finished, with
+just the settings that the command gives. A script without one keeps the row that it had. Scripts are parsed, not imported.
 """
 import ast
 import csv
@@ -12,7 +12,7 @@ import pathlib
 import re
 import shlex
 
-from plumbing import files, flags
+from plumbing import files, flags, naming
 
 import numpy as np
 from PIL import Image
@@ -25,13 +25,12 @@ SIDE, GAP = 160, 2  # pixels of a thumbnail, at most; black lines between the ce
 PAPER = re.compile(r"([A-Z][\w'-]+(?:(?:,| &) [A-Z][\w'-]+)*(?: et al\.)?) (\d{4})\b")  # authors, year
 
 
-def constants(path, command):
-    """The constants that `command` gives the script at `path`: {name: value}, as settings.json would hold them."""
-    script = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(path.read_text()).body
-              if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
-              and isinstance(node.value, ast.Constant | ast.Tuple | ast.UnaryOp)}
-    flags.parse([script := {**script, '__file__': str(path), '__doc__': None}], shlex.split(command)[2:])
-    return json.loads(json.dumps(flags.constants(script)))
+def planned(path, command):
+    """What `command` gives the script at `path`: ({constant: value}, as settings.json would hold them, the folder's name)."""
+    script = flags.written(path)
+    flags.parse([script], shlex.split(command)[2:])
+    return (json.loads(json.dumps(flags.constants(script))),
+            naming.folder(path, script['DATASET'], naming.changed([script])))
 
 
 def papers(doc):
@@ -95,8 +94,8 @@ def row(path, runs, before, gallery):
     link = ''.join(f'[{page}](docs/{page}.md)' for page in re.findall(r'^Page: docs/(\S+)\.md', doc, re.M))
     commands = re.findall(rf'^ +(python {name}\b.*)', doc, re.M) or [f'python {name}']
     for command in commands:
-        wanted = constants(path, command)
-        folder = runs / f'{path.stem}-{pathlib.Path(wanted["DATASET"]).name}'
+        wanted, name_of_run = planned(path, command)
+        folder = runs / name_of_run
         settings = json.loads(record.read_text())['settings'] if (record := folder / 'settings.json').exists() else {}
         others = [f'{key} is {settings.get(key)}' for key, value in wanted.items() if settings.get(key) != value]
         last = folder / f'samples/step-{wanted["STEPS"]:06d}.png'

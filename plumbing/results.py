@@ -30,6 +30,7 @@ class Run:
     step: int            # how far it got
     final: dict          # {name: number} at the end; of a run that is not measured what scalars.csv tells
     real: dict           # {name: the same number of real pictures, or of a distribution in the plane}
+    along: dict          # {column of curves: the same number of real pictures}, where the run has it
     measured: str        # what `final` was measured with: '10,000 samples, evaluator-mnist-v1'; '' where there is no metrics.json
     count: int           # samples that were measured; 0 where that is not said
     curves: dict         # {column of scalars.csv: (steps, values)}, arrays [n]; cells that are empty are left out
@@ -96,13 +97,14 @@ def read(folder):
     curves, last = _curves(folder / 'scalars.csv')
     pictures = [(recorder.step_of(path), path) for path in recorder.pictures(folder)]
     completed = runfolder.Completed(folder).step if (folder / 'completed.json').exists() else 0
-    final, real, count, measured = _metrics(folder / 'metrics.json', record['settings']['DATASET'])
+    final, real, along, count, measured = _metrics(folder / 'metrics.json', record['settings']['DATASET'])
     for name, (_, values) in curves.items():
         if len(values) and name not in final and (TESTED.fullmatch(name) or not measured and WATCHED.fullmatch(name)):
             final[name] = float(values[-1])
     return Run(folder, files.one_line(folder.resolve().name), files.one_line(record['script']), record['settings'],
                {name: version for name, version in record['versions'][-1].items() if name != 'step'},
-               max(last, completed, *(step for step, _ in pictures[-1:])), final, real, measured, count, curves, pictures)
+               max(last, completed, *(step for step, _ in pictures[-1:])), final, real, along, measured, count, curves,
+               pictures)
 
 
 def read_all(folders):
@@ -116,16 +118,17 @@ def read_all(folders):
 
 
 def _metrics(path, dataset):
-    """(final, real, count, measured) of a metrics.json; ({}, {}, 0, '') where there is none."""
+    """(final, real, along, count, measured) of a metrics.json; ({}, {}, {}, 0, '') where there is none."""
     try:
         record = json.loads(files.content(path))
         model, real, count = (record['model'], record['real'], record.get('count', 0)) if 'model' in record else (record, {}, 0)
         if not isinstance(count, int):
             raise ValueError
         measured = f'{count:,} samples, {record.get("evaluator", "")}' if count else 'at the end'
-        return _numbers(model), _numbers(real) or _of_plane(dataset), count, files.one_line(measured)
+        return (_numbers(model), _numbers(real) or _of_plane(dataset), _numbers(record.get('real_along', {})), count,
+                files.one_line(measured))
     except FileNotFoundError:
-        return {}, {}, 0, ''
+        return {}, {}, {}, 0, ''
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise files.UserError(f'{path} is damaged: rerun the command of that run, which measures it again') from None
 
@@ -213,9 +216,12 @@ def aim(column):
 def real_level(run, column):
     """The value of real pictures that a column of scalars.csv compares with, or None.
 
-    Numbers that shrink or grow with the number of samples compare only if EVAL_COUNT is that of metrics.json; `gan_test`
-    is a share, and those of the plane are of the distribution itself.
+    metrics.json has those of as many pictures as are measured along the training. Else numbers that shrink or grow with the
+    number of samples compare only if EVAL_COUNT is that of metrics.json; `gan_test` is a share, and those of the plane are of
+    the distribution itself.
     """
+    if column in run.along:
+        return run.along[column]
     watched = WATCHED.fullmatch(column)
     if run.count and column != 'gan_test' and run.count != (int(watched[1]) if watched else run.settings.get('EVAL_COUNT')):
         return None

@@ -53,7 +53,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def finish(root, settings=SETTINGS, metrics=METRICS, picture=None, folder='runs/one-mnist'):
+def finish(root, settings=SETTINGS, metrics=METRICS, picture=None, folder='runs/one-mnist-width-8'):
     run = root / folder
     (run / 'samples').mkdir(parents=True)
     (run / 'settings.json').write_text(json.dumps({'script': 'one.py', 'settings': settings}))
@@ -83,14 +83,14 @@ def test_a_finished_run_makes_a_row_and_a_thumbnail(root):
 @pytest.mark.parametrize('missing', ['settings.json', 'samples.gif', 'samples/step-000030.png'])
 def test_a_run_that_is_not_finished_leaves_the_row(root, missing):
     finish(root)
-    (root / 'runs/one-mnist' / missing).unlink()
+    (root / 'runs/one-mnist-width-8' / missing).unlink()
     assert read(root) == OLD and not (root / 'docs').exists()
 
 
 def test_a_run_of_other_settings_than_the_command_leaves_the_row_and_is_told(root, capsys):
     finish(root, {**SETTINGS, 'WIDTH': 4})
     assert read(root) == OLD
-    assert 'one-mnist is not the run of `python one.py --dataset mnist --width 8`: WIDTH is 4' in capsys.readouterr().out
+    assert 'one-mnist-width-8 is not the run of `python one.py --dataset mnist --width 8`: WIDTH is 4' in capsys.readouterr().out
 
 
 def test_the_second_command_is_looked_for_too(root):

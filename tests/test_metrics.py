@@ -279,6 +279,34 @@ def test_real_against_real_is_nearest(faults):
 
 
 @pytest.mark.slow
+def test_the_line_of_real_pictures_beside_a_curve_is_their_distance_at_its_count(faults):
+    """Features without their mean and covariance in common: NumPy's and SciPy's Fréchet distance of the same pictures."""
+    watch = evaluation.Watch('mnist', COUNT)
+    train, test = (features.features(measures.subset(data.load('mnist', split)[0], COUNT), 'mnist')[0].astype(float)
+                   for split in ('train', 'test'))
+    a, b = np.cov(train.T), np.cov(test.T)
+    root = scipy.linalg.sqrtm(a @ b).real
+    expected = np.square(train.mean(0) - test.mean(0)).sum() + np.trace(a + b - 2 * root)
+    assert watch.real() == {f'frechet_{COUNT}': pytest.approx(expected, rel=1e-3)}
+    assert evaluation.Watch('mnist', 10_001).real() == {}
+
+
+def test_several_results_stand_side_by_side():
+    def result(**model):
+        return {'count': 100, 'dataset': 'mnist', 'evaluator': 'e', 'features': 64, 'neighbours': 5, 'paired': 100,
+                'model': model, 'real': {'frechet_distance': 0.1, 'recall': 0.9}}
+
+    text = metrics.tables({'runs/a': result(frechet_distance=1.5, recall=0.5), 'runs/b\n': result(frechet_distance=2.5),
+                           'c.npz': result(recall=0.25) | {'count': 200}})
+    first, second = text.split('\n\n')
+    rows = {line.split()[0]: line.split() for line in first.splitlines()}
+    assert rows['A:'][1] == 'runs/a' and rows['B:'][1] == 'runs/b\\n' and rows['A'] == ['A', 'B', 'real', 'better']
+    assert rows['frechet_distance'] == ['frechet_distance', '1.5', '2.5', '0.1', 'low']
+    assert rows['recall'] == ['recall', '0.5', '-', '0.9', 'high']
+    assert second.startswith('200 samples') and 'A: c.npz' in second and 'frechet_distance' not in second
+
+
+@pytest.mark.slow
 def test_noise_has_no_precision(faults):
     model = faults['Gaussian noise']['model']
     assert model['precision'] < 0.05 and model['density'] < 0.05 and model['coverage'] < 0.05

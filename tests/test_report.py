@@ -202,6 +202,8 @@ def test_a_level_of_real_pictures_is_of_as_many_samples(tmp_path):
     metrics = {'count': 200, 'model': MODEL, 'real': real}
     run = results.read(made(tmp_path / 'same', metrics=metrics))
     assert [results.real_level(run, column) for column in columns] == [0.0375, 0.99, 0.9, None]
+    run = results.read(made(tmp_path / 'along', metrics={**metrics, 'count': 10000, 'real_along': {'frechet_200': 0.25}}))
+    assert [results.real_level(run, column) for column in columns] == [0.25, 0.99, None, None]
     run = results.read(made(tmp_path / 'grid', {'DATASET': 'ring'}, metrics={'modes': 3}))
     assert results.real_level(run, 'modes') == 8
 

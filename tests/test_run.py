@@ -474,3 +474,9 @@ def test_a_bar_fits_and_says_the_last_distance_and_the_best(monkeypatch):
         bar.set_postfix_str(progress.told(scalars, 34.5, 33.2), refresh=False)
         assert len(str(bar)) <= 79 and 'best 33.200' in str(bar)
         bar.close()
+
+
+def test_tanh_after_resizing_can_be_sampled(tmp_path):
+    """TensorFlow's remapper fuses a convolution, batch norm and tanh into a kernel that it does not have."""
+    status, _, error = train(tmp_path, '--activation', 'tanh', '--upsample', 'resize', '--steps', 2)
+    assert status == 0 and savedmodel.samples(tmp_path, 3).shape == (3, 28, 28, 1), error
