@@ -1,12 +1,13 @@
 """Stands in for `python` in the commands of the docs: the same programs, folders and files, with few steps and little data.
 
 A file named `python` that calls `main` comes first in the PATH of a shell. Programs of the project are started by the server
-whose address is in $FORKSERVER (forkserver.py); `python -c` is the real one. What is shortened here is no constant of a
+whose address is in $FORKSERVER (forkserver.py), and `python -c` by the real one. What is shortened here is no constant of a
 script, so that the names of folders stay what the docs say.
 """
 import functools
 import inspect
 import os
+import re
 import subprocess
 import sys
 
@@ -26,7 +27,9 @@ MORE = {                 # arguments that make a program short
 def main(arguments):
     """The exit status of `python ARGUMENTS`."""
     if arguments[0] == '-c':
-        return subprocess.call([sys.executable, *arguments])
+        begin = 'import shortened; shortened.shorten()\n' if re.search(r'\bdata\b', arguments[1]) else ''
+        return subprocess.call([sys.executable, '-c', begin + arguments[1]], env={
+            **os.environ, 'PYTHONPATH': f'{forkserver.ROOT}:{forkserver.ROOT}/tests'})
     name, *given = arguments[1:] if arguments[0] == '-m' else arguments
     if name in NOT_RUN:
         return 0
