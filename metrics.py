@@ -4,7 +4,7 @@
     python metrics.py runs/dcgan-mnist runs/cgan-mnist runs/acgan-mnist --count 5000
     python metrics.py samples.npz --dataset fashion --count 5000 --json
 
-Nearest training pictures, and confusions of classes, are drawn beside an .npz or into the folder of a run.
+Nearest training pictures, and confusions of classes, are drawn into the folder of a run, or beside an .npz that is alone.
 """
 import contextlib
 import json
@@ -42,9 +42,6 @@ def measured(path, given):
     from plumbing import archives, runfolder, savedmodel
 
     run = path.is_dir()
-    if run:
-        runfolder.read(path)
-        savedmodel.saved(path, 'generator-best' if given.best else 'generator')
     dataset = data.full_name(given.dataset or runfolder.read_settings(path)['DATASET'])
     count = given.count or evaluation.COUNT.get(dataset, 10000)
     images, labels = (savedmodel.samples(path, 1, given.seed, given.best), None) if run else archives.read(path)
@@ -57,7 +54,8 @@ def measured(path, given):
         if given.count:
             evaluation.check_count(dataset, shape, count)
         images, labels = evaluation.samples(path, dataset, shape, count, given.seed, given.best)
-    return evaluation.measure(images, dataset, count, labels, path if run else path.parent)
+    drawn = path if run else path.parent if len(given.paths) == 1 else None
+    return evaluation.measure(images, dataset, count, labels, drawn)
 
 
 def table(result):
@@ -91,12 +89,14 @@ def tables(results):
         groups.setdefault(_heading(result), {})[path] = result
     texts = []
     for heading, group in groups.items():
-        lines, first = [heading], next(iter(group.values()))
+        lines, real = [heading], {}
+        for result in group.values():
+            real |= result['real']
         keys = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ' if len(group) <= 26 else list(map(str, range(1, len(group) + 1)))
         lines += [f'{key}: {files.one_line(path)}' for key, path in zip(keys, group, strict=False)]
         lines.append(' ' * 20 + ''.join(f'{key:>10}' for key in keys[:len(group)]) + f'{"real":>10}   better')
         for name in [name for name in measures.AIM if any(name in result['model'] for result in group.values())]:
-            numbers = [result['model'].get(name) for result in group.values()] + [first['real'].get(name)]
+            numbers = [result['model'].get(name) for result in group.values()] + [real.get(name)]
             cells = ''.join(f'{"-" if number is None else f"{number:.4g}":>10}' for number in numbers)
             lines.append(f'{name:20}{cells}   {measures.AIM[name]}')
         texts.append('\n'.join(lines))
@@ -112,6 +112,11 @@ def _heading(result):
 def main(arguments=None):
     with files.one_line_errors():
         given = parse(arguments)
+        from plumbing import runfolder, savedmodel
+
+        for path in [path for path in given.paths if path.is_dir()]:
+            runfolder.read(path)
+            savedmodel.saved(path, 'generator-best' if given.best else 'generator')
         with contextlib.redirect_stdout(sys.stderr):    # only the result goes to stdout
             results = {str(path): measured(path, given) for path in given.paths}
         one = next(iter(results.values())) if len(results) == 1 else None

@@ -39,7 +39,7 @@ def main(script, arguments=None):
     arguments: flags, in the place of the command line's: `run.main(vars(dcgan), ['--steps', '500'])` in a notebook. They hold
     for this call. Then errors are raised as files.UserError, and Ctrl-C as KeyboardInterrupt, once a checkpoint is saved.
     """
-    before = [(module, flags.constants(module)) for module in (globals(), script)]
+    before = [(vars(data), {'DATA_DIR': data.DATA_DIR}), *((module, flags.constants(module)) for module in (globals(), script))]
     with files.one_line_errors() if arguments is None else _raised():
         try:
             if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()], arguments, raising=arguments is not None):
@@ -62,7 +62,7 @@ def _raised():
     try:
         yield
     except SystemExit as end:
-        if not end.code:    # --help
+        if not isinstance(end.code, int) or end.code <= 128:    # --help
             raise
         raise interrupts.Interrupted(end.code - 128) from None
     finally:
@@ -176,7 +176,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                     if caught:
                         break
             if caught:
-                print(f'stopped and saved at step {step} of {steps}; run the same command to resume', flush=True)
+                again = 'run the same command without --fresh' if FRESH else 'run the same command'
+                print(f'stopped and saved at step {step} of {steps}; {again} to resume', flush=True)
                 sys.exit(128 + caught[0])
 
             # Finish

@@ -128,6 +128,14 @@ def numbers_of(wanted, inputs, folder):
     return numbers
 
 
+def enlarged(images, zoom):
+    """The zoom. Raises UserError if a picture of the images gets too large by it."""
+    if zoom and zoom > viz.zoom_of(images) and images.nbytes * zoom ** 2 > GRID:
+        raise files.UserError(f'a picture of {len(images)} samples, enlarged {zoom} times, takes more than '
+                              f'{GRID / 2**20:,.0f} MiB: give a smaller --count or --zoom')
+    return zoom
+
+
 def main(arguments=None):
     with files.one_line_errors():
         given = parse(arguments)
@@ -142,7 +150,8 @@ def main(arguments=None):
         path = given.interpolate or given.npz or given.files or given.png or given.run / (
             'samples.png' if given.index is None else f'sample-{given.index}.png')
         if given.interpolate:
-            viz.save(path, viz.grid(walk(generate, seed=given.seed, classes=classes), columns=10, zoom=given.zoom))
+            walks = walk(generate, seed=given.seed, classes=classes)
+            viz.save(path, viz.grid(walks, columns=10, zoom=enlarged(walks, given.zoom)))
         elif given.npz or given.files:
             drawn, labels = samples(generate, given.run, numbers, given.seed, LARGEST, classes)
             if given.files:
@@ -152,10 +161,7 @@ def main(arguments=None):
                     np.savez_compressed(file, **{generate.output: drawn}, **({} if labels is None else {'labels': labels}))
         else:
             drawn, _ = samples(generate, given.run, numbers, given.seed, GRID, classes)
-            zoom = given.zoom or viz.zoom_of(drawn, given.numbered)
-            if zoom > viz.zoom_of(drawn) and drawn.nbytes * zoom ** 2 > GRID:
-                raise files.UserError(f'a picture of {len(drawn)} samples, enlarged {zoom} times, takes more than '
-                                      f'{GRID / 2**20:,.0f} MiB: give a smaller --count or --zoom')
+            zoom = enlarged(drawn, given.zoom or viz.zoom_of(drawn, given.numbered))
             viz.save(path, (viz.numbered if given.numbered else viz.grid)(drawn, zoom=zoom))
         print(f'wrote {path}')
 

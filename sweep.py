@@ -34,6 +34,8 @@ def parse(arguments):
         if len(values.get(name, [])) > 1 or name == 'RUN_DIR' in values:
             parser.error(f'--{name.lower().replace("_", "-")} tells no runs apart: a sweep gives each a folder of its own, '
                          f'runs/SCRIPT-DATASET-FLAG-VALUE{"" if name == "RUN_DIR" else ", and all of them one value of it"}')
+    if 'FRESH' in values:
+        parser.error('a sweep goes on where it stopped: remove the folders of its runs instead of giving --fresh')
     if given.seeds > 1:
         if 'SEED' in values:
             parser.error('--seed and --seeds both give seeds: leave one of them out')
@@ -45,7 +47,11 @@ def _script(path):
     path = path if path.exists() else pathlib.Path(__file__).with_name(str(path))
     if not path.is_file():
         raise files.UserError(f'there is no script {path.name}: give one of this project, such as dcgan.py')
-    if 'STEPS' not in flags.written(path):
+    try:
+        constants = flags.written(path)
+    except (SyntaxError, ValueError):
+        constants = ()
+    if 'STEPS' not in constants:
         raise files.UserError(f'{path} trains nothing: give a script with constants to try, such as dcgan.py')
     return path
 
@@ -70,10 +76,14 @@ def main(arguments=None):
         import data
         from plumbing import results
 
-        commands = {}
+        commands, planned = {}, {}
         for line, changed, dataset in wanted:
             dataset = data.NAMES.get(dataset.lower(), os.path.abspath(files.expanded(dataset)))
-            commands[pathlib.Path('runs', naming.folder(given.script, dataset, changed))] = [given.script, *line]
+            folder, command = pathlib.Path('runs', naming.folder(given.script, dataset, changed)), [given.script, *line]
+            if folder in commands and planned[folder] != (dataset, changed):
+                raise files.UserError(f'{folder} would be the folder of two runs, {shlex.join(map(str, commands[folder][1:]))} '
+                                      f'and {shlex.join(line)}: sweep over one of them at a time')
+            commands[folder], planned[folder] = command, (dataset, changed)
         several = f'{len(commands)} runs' if len(commands) > 1 else '1 run'
         print(f'{several} of {given.script.name}, {min(given.jobs, len(commands))} at once', file=sys.stderr, flush=True)
         failed = {}
@@ -83,13 +93,13 @@ def main(arguments=None):
                 failed[folder] = f'{shlex.join(map(str, commands[folder]))}: {done.error}'
                 told = done.error
             print(files.one_line(f'{number} of {len(commands)}: {folder}: {told}'), file=sys.stderr, flush=True)
+        if failed:
+            print(files.one_line(f'{len(failed)} failed:'), *map(files.one_line, failed.values()), sep='\n  ', file=sys.stderr)
         runs = results.read_all([folder for folder in commands if folder not in failed])
         if runs:
             tables = results.tables(runs)
             print(json.dumps(results.record(tables), indent=2) if given.json else results.markdown(tables))
-        if failed:
-            print(files.one_line(f'{len(failed)} failed:'), *map(files.one_line, failed.values()), sep='\n  ', file=sys.stderr)
-            sys.exit(1)
+        sys.exit(1 if failed else 0)
 
 
 if __name__ == '__main__':

@@ -177,7 +177,8 @@ def curves(path, scalars_csv, real=None, log_loss=False):
         for colour, name in enumerate(panel):
             seen = np.isfinite(columns[name])  # an empty cell was not measured
             x, y = steps[seen], columns[name][seen]
-            if seen.any() and y.min() > 0 and y.max() > 30 * y.min():
+            together = np.concatenate([columns[other][np.isfinite(columns[other])] for other in panel])
+            if seen.any() and together.min() > 0 and y.max() > 30 * y.min():
                 axes.set_yscale('log')
             if len(y) < max(FEW, len(steps) / 2):
                 axes.plot(x, y, 'o-', markersize=3, linewidth=0.6, color=f'C{colour}', label=name)

@@ -14,5 +14,5 @@ from plumbing import startup  # noqa: E402
 
 startup.quiet_tensorflow()
 _program = pathlib.Path(getattr(sys.modules['__main__'], '__file__', None) or '').resolve()
-if _program.parent == pathlib.Path(__file__).resolve().parents[1]:
+if _program.is_file() and _program.parent == pathlib.Path(__file__).resolve().parents[1]:
     startup.program(_program)

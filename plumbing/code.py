@@ -33,7 +33,10 @@ def _sum(path):
 
 
 def edited(before, now):
-    """(files, boxes) that are not the same in two fingerprints, if their graphs differ; else two empty lists."""
+    """(files, boxes) that are not the same in two fingerprints, if their graphs differ; else two empty lists.
+
+    Without an edited file a difference in FOLLOWS alone does not count: pictures and measures hold what NumPy has computed.
+    """
     boxes = [box for box in {**before['graph'], **now['graph']} if before['graph'].get(box) != now['graph'].get(box)]
     named = [name for name in now['files'] if boxes and before['files'].get(name) != now['files'][name]]
-    return named, [box for box in boxes if box not in FOLLOWS] or boxes
+    return named, [box for box in boxes if box not in FOLLOWS] or (boxes if named else [])

@@ -201,7 +201,7 @@ def one_line_errors():
             yield
         except KeyboardInterrupt as error:
             number = getattr(error, 'number', signal.SIGINT)
-            _end(f'stopped by {signal.Signals(number).name}; the same command goes on from what was saved', 128 + number)
+            _end(f'stopped by {signal.Signals(number).name}; what was saved is kept', 128 + number)
         except BrokenPipeError:                            # of `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             sys.exit(128 + signal.SIGPIPE)

@@ -179,7 +179,9 @@ def written(path):
 def _assignments(tree):
     """The statements `NAME = literal` of a module, of UPPERCASE names."""
     return [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id.isupper() and isinstance(node.value, ast.Constant | ast.Tuple | ast.UnaryOp)]
+            and node.targets[0].id.isupper() and isinstance(node.value, ast.Constant | ast.Tuple | ast.UnaryOp)
+            and all(isinstance(part, ast.Constant | ast.Tuple | ast.UnaryOp | ast.USub | ast.UAdd | ast.Load)
+                    for part in ast.walk(node.value))]
 
 
 def _comments(path):

@@ -17,16 +17,21 @@ class Done(typing.NamedTuple):
     error: str    # the last line that it wrote to stderr
 
 
+def cores():
+    """How many processors this program may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
 def run(commands, at_once, threads=None):
     """Runs Python programs, {key: [script, argument, ...]}, so many at once; yields (key, Done) as they end.
 
     threads: of each program; if None, those of the machine are shared out, unless each has all. A program that is still
     running when the caller stops, because of Ctrl-C for instance, is sent one SIGTERM, and waited for.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    at_once = max(1, min(at_once, len(commands)))
     environment = {**os.environ, 'TF_FORCE_GPU_ALLOW_GROWTH': 'true'} if at_once > 1 else dict(os.environ)
     if threads or at_once > 1:
-        environment |= dict.fromkeys(THREADS, str(threads or max(1, cores // at_once)))
+        environment |= dict.fromkeys(THREADS, str(threads or max(1, cores() // at_once)))
     running, stopped, lock = set(), threading.Event(), threading.Lock()
 
     def one(command):
@@ -38,7 +43,8 @@ def run(commands, at_once, threads=None):
                                        start_new_session=True)  # Ctrl-C is for us alone: two signals would be one too many
             running.add(process)
         out, error = process.communicate()
-        running.discard(process)
+        with lock:
+            running.discard(process)
         lines = [line for line in error.splitlines() if line.strip()]
         return Done(process.returncode, out, lines[-1] if lines else '')
 

@@ -35,5 +35,6 @@ def _told(constant, value):
     flag = constant.lower().replace('_', '-')
     if isinstance(value, bool):
         return flag if value else f'no-{flag}'
-    numbers = value if isinstance(value, tuple) else [value]
-    return '-'.join([flag, *(re.sub(r'[^\w.+-]', '_', f'{n:g}' if isinstance(n, float) else str(n)) for n in numbers)])
+    texts = [f'{n:g}' if isinstance(n, float) and float(f'{n:g}') == n else str(n)
+             for n in (value if isinstance(value, tuple) else [value])]
+    return '-'.join([flag, *(re.sub(r'[^\w.+-]', '_', text) for text in texts)])

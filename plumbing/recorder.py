@@ -1,6 +1,8 @@
 """The one writer of a run's folder while it trains: scalars, pictures, checkpoints, networks, TensorBoard events."""
 import csv
+import hashlib
 import itertools
+import json
 import math
 import os
 import re
@@ -44,8 +46,9 @@ class Recorder:
         self._event(step=start + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
         self._event(graph_def=graph_def.SerializeToString())
         trial = {name: value for name, value in settings.items() if name not in naming.FREE and not name.endswith('_EVERY')}
-        seeds = re.sub(r'-seed-\d+', '', files.one_line(folder.name))       # runs that differ in SEED alone are one row
-        self._event(step=start, summary=hparams.session_start_pb(trial, group_name=seeds))
+        recipe = json.dumps([*columns, {**trial, 'SEED': 0}], sort_keys=True)             # of runs that are one row
+        group = hashlib.sha256(recipe.encode()).hexdigest()[:8]
+        self._event(step=start, summary=hparams.session_start_pb(trial, group_name=group))
         table = ['| constant | value |', '|---|---|', *(f'| {name} | {value} |' for name, value in settings.items())]
         self._event(step=start, summary=text_pb('settings', '\n'.join(map(files.one_line, table))))
         self._events.flush()

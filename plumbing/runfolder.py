@@ -10,7 +10,7 @@ import sys
 import time
 import typing
 
-from plumbing import checkpoints, code, files, naming, networks
+from plumbing import checkpoints, code, files, jobs, naming, networks
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -23,7 +23,8 @@ except ImportError:  # Windows: two programs that train in one folder are not no
 RECORDED = ('script', 'settings', 'networks', 'classes', 'code', 'versions')  # the keys of settings.json
 MADE = (  # by training and by commands, in a run's folder, besides its networks; settings.json is removed last
     'checkpoints', 'completed.json', 'events.out.tfevents.*', 'scalars.csv', 'scalars-damaged.csv', 'samples', 'samples.gif',
-    'losses.png', 'metrics.json', 'nearest.png', 'confusions.png', 'retrieval.png', 'samples.png', '*/saved_model.pb')
+    'losses.png', 'metrics.json', 'nearest.png', 'confusions.png', 'retrieval.png', 'samples.png', 'sample-*.png', 'codes.png',
+    'walk.png', 'manifold.png', 'analogies.png')
 DECIDE = 'tensorflow', 'processor', 'threads'  # those of `_versions` that bits are known to depend on
 AGAIN = 'give another --run-dir, or --fresh to start again'
 
@@ -43,9 +44,9 @@ def check(folder, script, settings, fresh=False):
     It reads only. fresh: whether the run in it will be removed. Raises files.UserError if it is another run's.
     """
     if (folder / 'settings.json').exists():
+        record = read(folder, whole=not fresh)
         if fresh or not _begun(folder):
             return
-        record = read(folder)
         now, before = _plain({'script': script, **settings}), {'script': record['script'], **record['settings']}
         changed = differences(before, now)
         if set(changed) == {'PICTURES'}:
@@ -100,10 +101,7 @@ def claimed(folder, owner, fresh=False):
 
 
 def _is_of(folder, owner):
-    try:
-        record = read(folder)
-    except files.UserError:
-        return False
+    record = read(folder)
     return record['script'] == owner.script and not differences(record['settings'], _plain(owner.settings)) \
         and not code.edited(record['code'] or owner.code, owner.code)[1]
 
@@ -111,8 +109,11 @@ def _is_of(folder, owner):
 def _remove(folder):
     """Removes what training and commands have made in a folder, and says what."""
     steps = checkpoints.steps(folder / 'checkpoints')
-    found = [path for pattern in MADE for path in folder.glob(pattern)] + [folder / 'settings.json']
-    found = [path.parent if path.name == 'saved_model.pb' else path for path in found]
+    networks = read(folder, whole=False).get('networks')
+    exported = [name for name in (*networks, 'generator-best') if (folder / name / 'saved_model.pb').exists()] \
+        if isinstance(networks, dict) else []
+    found = [path for pattern in MADE for path in folder.glob(pattern)]
+    found += [*(folder / name for name in exported), folder / 'settings.json']
     size = sum(path.stat().st_size for top in found for path in ([top] if top.is_file() else top.rglob('*')) if path.is_file())
     told = f'at step {steps[-1]}' if steps else 'without a checkpoint'
     print(files.one_line(f'removes the run {told} in {folder}, {size / 1e6:,.0f} MB: '
@@ -144,10 +145,10 @@ def _versions(step):
     cpuinfo = pathlib.Path('/proc/cpuinfo')
     models = [line.split(':')[1].strip() for line in cpuinfo.read_text(errors='replace').splitlines()
               if line.startswith('model name')] if cpuinfo.exists() else [platform.processor()]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     return {'step': step, 'tensorflow': tf.version.VERSION, 'numpy': np.__version__, 'python': platform.python_version(),
             'processor': models[0] if models else platform.machine(),
-            'threads': int(os.environ.get('TF_NUM_INTRAOP_THREADS') or cores)}
+            'threads': os.environ.get('TF_NUM_INTRAOP_THREADS') or str(jobs.cores())}
+
 
 @contextlib.contextmanager
 def _locked(folder):
@@ -222,8 +223,11 @@ def _sum(content):
     return len(content), hashlib.sha256(content).hexdigest()
 
 
-def read(folder):
-    """settings.json of a run folder: a dict with the keys RECORDED. files.UserError if there is none, or a damaged or old one."""
+def read(folder, whole=True):
+    """settings.json of a run folder: a dict with the keys RECORDED. files.UserError if there is none, or a damaged or old one.
+
+    If not `whole`, it is enough that the file is that of some run.
+    """
     path = pathlib.Path(folder) / 'settings.json'
     try:
         record = json.loads(files.content(path))
@@ -233,6 +237,8 @@ def read(folder):
         record = None
     if not isinstance(record, dict) or not isinstance(record.get('settings'), dict) or 'script' not in record:
         raise files.UserError(f'{path} is damaged: give another --run-dir, or put back a copy of it')
+    if not whole:
+        return record
     record = {'code': None, **record}
     if isinstance(record.get('versions'), dict):  # as runs were recorded at first
         record['versions'] = [{'step': 0, **record['versions']}]

@@ -9,7 +9,7 @@ from plumbing import files, flags
 
 
 def quiet_tensorflow():
-    """From now on importing TensorFlow prints nothing, unless it fails.
+    """From now on importing TensorFlow prints nothing, unless it raises.
 
     Its libraries write to the file descriptor 2 while they are loaded, before any logging can be turned off.
     """

@@ -169,6 +169,7 @@ def test_help_shows_the_comments(tmp_path, capsys):
 @pytest.mark.parametrize('changed, name', [
     ({}, 'toy-grid'), ({'STEPS': 3, 'RUN_DIR': 'x', 'DATASET': 'grid'}, 'toy-grid'), ({'PACKING': 2}, 'toy-grid-packing-2'),
     ({'G_LEARNING_RATE': 1e-3, 'SEED': 1}, 'toy-grid-g-learning-rate-0.001-seed-1'),
+    ({'RATE': 0.00123456}, 'toy-grid-rate-0.00123456'), ({'RATE': 0.001234561}, 'toy-grid-rate-0.001234561'),
     ({'DECAY': False, 'BATCH_NORM': True}, 'toy-grid-no-decay-batch-norm'), ({'HIDDEN': (16, 8)}, 'toy-grid-hidden-16-8'),
     ({'NAME': 'a/../b c'}, 'toy-grid-name-a_.._b_c')])
 def test_the_name_of_a_run_tells_what_was_changed(changed, name):

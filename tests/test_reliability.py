@@ -144,7 +144,7 @@ plumbing.files.remove = _bomb
 def test_a_signal_outside_the_steps_is_one_line(where, name, number, run20, undisturbed, tmp_path):
     bomb = before(where, name, f'import os; os.kill(os.getpid(), {number.value})')
     status, out, error = train(run20, '--steps', 30, bomb=bomb, place=tmp_path)
-    assert status == 128 + number and error == f'stopped by {number.name}; the same command goes on from what was saved'
+    assert status == 128 + number and error == f'stopped by {number.name}; what was saved is kept'
     assert train(run20, '--steps', 30)[0] == 0
     assert_same(run20, undisturbed / '30')
 
@@ -152,7 +152,7 @@ def test_a_signal_outside_the_steps_is_one_line(where, name, number, run20, undi
 def test_a_second_signal_while_it_saves_is_one_line(run20, undisturbed, tmp_path):
     bomb = before('checkpoints', 'save', 'import os; os.kill(os.getpid(), 2); os.kill(os.getpid(), 15)', at=1)
     status, _, error = train(run20, '--steps', 30, bomb=bomb, place=tmp_path)
-    assert status == 128 + 15 and error == 'stopped by SIGTERM; the same command goes on from what was saved'
+    assert status == 128 + 15 and error == 'stopped by SIGTERM; what was saved is kept'
     assert train(run20, '--steps', 30)[0] == 0
     assert_same(run20, undisturbed / '30')
 

@@ -480,3 +480,24 @@ def test_tanh_after_resizing_can_be_sampled(tmp_path):
     """TensorFlow's remapper fuses a convolution, batch norm and tanh into a kernel that it does not have."""
     status, _, error = train(tmp_path, '--activation', 'tanh', '--upsample', 'resize', '--steps', 2)
     assert status == 0 and savedmodel.samples(tmp_path, 3).shape == (3, 28, 28, 1), error
+
+
+def test_a_settings_file_of_another_program_is_left_alone(tmp_path):
+    """With --fresh and without: what is not a run is not removed."""
+    (tmp_path / 'settings.json').write_text('{"editor.tabSize": 2}')
+    (tmp_path / 'samples').mkdir()
+    before = contents(tmp_path)
+    for more in [], ['--fresh']:
+        status, _, error = train(tmp_path, *more)
+        assert status == 2 and error.startswith('error: ') and 'settings.json is damaged' in error
+        assert {path: text for path, text in contents(tmp_path).items() if path.name != '.lock'} == before
+
+
+def test_fresh_removes_what_commands_made_and_no_network_of_the_users(copy):
+    shutil.copytree(copy / 'generator', copy / 'generator-keep')
+    sample.main([str(copy), '--index', '3'])
+    sample.main([str(copy)])
+    assert (copy / 'sample-3.png').exists() and (copy / 'samples.png').exists()
+    assert train(copy, '--fresh', '--steps', 1)[0] == 0
+    assert (copy / 'generator-keep/saved_model.pb').exists()
+    assert not (copy / 'sample-3.png').exists() and not (copy / 'samples.png').exists()

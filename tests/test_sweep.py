@@ -31,6 +31,13 @@ def test_combinations_are_all_there_with_what_they_change():
     assert len({naming.folder(TOY, 'grid', changed) for changed in changes}) == 8
 
 
+def test_two_runs_of_one_folder_are_refused(tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(tmp_path)
+    with refused('runs/dcgan-set-image-size-64 would be the folder of two runs'):
+        sweep.main(['dcgan.py', '--dataset', 'a/set', 'b/set', '--image-size', '64'])
+    assert not list(tmp_path.iterdir())
+
+
 def test_values_of_tuples_and_texts():
     modules = [flags.written(ROOT / 'toy.py'), flags.written(ROOT / 'run.py')]
     modules[0] |= {'WIDTHS': (1, 2)}
@@ -46,7 +53,8 @@ def test_values_of_tuples_and_texts():
     (['toy.py', '--run-dir', 'x'], '--run-dir tells no runs apart'),
     (['toy.py', '--seed', '1', '--seeds', '2'], '--seed and --seeds both give seeds'),
     (['toy.py', '--seeds', '0'], 'the number of seeds is a whole number from 1'),
-    (['typo.py'], 'there is no script typo.py'), (['ops.py'], 'trains nothing')])
+    (['toy.py', '--fresh'], 'instead of giving --fresh'), (['toy.py', '--dataset', 'a/set', 'b/set'], "invalid choice: 'a/set'"),
+    (['typo.py'], 'there is no script typo.py'), (['ops.py'], 'trains nothing'), (['README.md'], 'trains nothing')])
 def test_mistakes_end_before_anything_is_run(arguments, complaint, tmp_path, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
     with refused(complaint):
@@ -95,6 +103,10 @@ def test_a_sweep_goes_on_where_it_was_stopped_and_ends_in_a_table(tmp_path):
     assert process.returncode in (130, 0) and 'Traceback' not in error, error
     done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob('runs/*/*') if path.name not in ('.lock', 'settings.json')}
+    assert subprocess.run(command, cwd=tmp_path, text=True, capture_output=True).stdout == done.stdout
+    assert made == {path: path.stat().st_mtime_ns for path in tmp_path.glob('runs/*/*')
+                    if path.name not in ('.lock', 'settings.json')}                           # nothing is trained again
     folders = sorted(path.name for path in (tmp_path / 'runs').iterdir())
     assert len(folders) == 4 and sum('seed-1' in name for name in folders) == 2
     table, = json.loads(done.stdout)['tables']
