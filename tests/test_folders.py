@@ -810,7 +810,7 @@ FLAGS = ('--image-size 8 --channels 3 --g-hidden 8 --d-hidden 8 --batch-size 16 
 def train(tmp_path):
     """Runs gan_fc.py with flags on a folder, relative to tmp_path: (exit status, stdout, stderr)."""
     def start(folder, *more):
-        process = forkserver.start('gan_fc', '--dataset', folder, *FLAGS, *more, driven=False, cwd=tmp_path,
+        process = forkserver.start('gan_fc', '--dataset', folder, *FLAGS, '--run-dir', 'runs/gan_fc-set', *more, driven=False, cwd=tmp_path,
                                    environment={'XDG_CACHE_HOME': str(tmp_path / 'cache')})
         out, error = process.communicate()
         return process.returncode, out, error

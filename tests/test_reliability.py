@@ -100,7 +100,7 @@ POINTS = {
     'between the checkpoint and its record': before('runfolder', 'Completed.add_checkpoint', KILL, at=2),
     'between the checkpoint and its export': before('savedmodel', 'export', KILL, at=2, when='args[0].name == "generator"'),
     'before the last film': before('viz', 'film', KILL),
-    'while the samples are measured': before('metrics', 'measure', KILL),
+    'while the samples are measured': before('evaluation', 'measure', KILL),
     'before the metrics are recorded': before('runfolder', 'Completed.add', KILL, at=5),
 }
 
@@ -139,7 +139,7 @@ plumbing.files.remove = _bomb
 
 
 @pytest.mark.parametrize('where, name, number', [
-    ('graph', 'sampling', signal.SIGINT), ('checkpoints', 'restore', signal.SIGTERM), ('metrics', 'measure', signal.SIGINT),
+    ('graph', 'sampling', signal.SIGINT), ('checkpoints', 'restore', signal.SIGTERM), ('evaluation', 'measure', signal.SIGINT),
     ('viz', 'film', signal.SIGTERM)])
 def test_a_signal_outside_the_steps_is_one_line(where, name, number, run20, undisturbed, tmp_path):
     bomb = before(where, name, f'import os; os.kill(os.getpid(), {number.value})')

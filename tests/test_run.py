@@ -65,7 +65,7 @@ def test_the_folder_of_a_run(finished):
                      'losses.png', 'generator'}
     assert sorted(path.name for path in folder.glob('samples/*')) == [f'step-{n:06d}.png' for n in (0, 10, 20, 30, 40)]
     assert [path.name for path in folder.glob('checkpoints/*.index')] == ['step-000040.index']
-    assert re.search(r'discriminator: [\d,]+ parameters, generator: [\d,]+ parameters', out) and 'samples' in out
+    assert re.search(r'generator: [\d,]+ parameters, discriminator: [\d,]+ parameters', out) and 'samples' in out
     record = json.loads((folder / 'settings.json').read_text())
     assert record['settings']['BATCH_SIZE'] == 8 and record['classes'] == list('0123456789')
     assert len(iio.imread(folder / 'samples.gif')) == 5
@@ -344,9 +344,9 @@ def edited(tmp_path, *changes):
 
 def test_an_edit_of_what_is_computed_is_noticed_and_a_comment_is_not(copy, tmp_path):
     before = contents(copy)
-    for changes, told in [([('tf.nn.softplus(fake_logits)) ', '2 * tf.nn.softplus(fake_logits)) ')], 'losses'),
+    for changes, told in [([('tf.nn.softplus(fake_logits), name', '2 * tf.nn.softplus(fake_logits), name')], 'losses'),
                           ([('updates=[d_step, g_step]', 'updates=[d_step, d_step, g_step]')], 'updates'),
-                          ([("'conv1'))", "'conv1', size=3))")], 'discriminator')]:
+                          ([("'conv1', ", "'conv1', size=3, ")], 'discriminator')]:
         status, _, error = forkserver.run(edited(tmp_path, *changes), '--run-dir', copy, *SMALL)
         assert status == 2 and error == (f'error: dcgan.py was edited since {copy} was begun ({told}): give another --run-dir, '
                                          'or --fresh to start again')

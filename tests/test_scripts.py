@@ -221,7 +221,7 @@ def test_a_script_runs_from_any_folder_and_mistakes_are_one_line(tmp_path):
     """The real thing: python, a path, another working folder."""
     command = [sys.executable, str(ROOT / 'toy.py')]
     done = subprocess.run([*command, '--steps', '2', '--sample-every', '0'], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and (tmp_path / 'runs/toy-grid/samples.gif').exists(), done.stderr
+    assert done.returncode == 0 and (tmp_path / 'runs/toy-grid-sample-every-0/samples.gif').exists(), done.stderr
     done = subprocess.run([*command, '--nonsense', '1'], cwd=tmp_path, capture_output=True, text=True)
     errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
     assert done.returncode == 2 and len(errors) == 1 and '--nonsense' in errors[0] and 'Traceback' not in done.stderr
