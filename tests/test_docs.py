@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 
+from plumbing import jobs
+
 import forkserver
 import imageio.v3 as iio
 import nbclient
@@ -20,6 +22,7 @@ from conftest import ROOT, random
 
 pytestmark = pytest.mark.slow
 BLOCK = re.compile(r'^```sh\n(.*?)^```$', re.M | re.S)
+MISTAKE = re.compile(r'^ {4}\$ (.*)\n {4}(error: .*)$', re.M)   # a command that is shown with the error that it ends with
 PAGES = sorted(path.stem for path in (ROOT / 'docs').glob('*.md') if BLOCK.search(path.read_text()))
 ELSEWHERE = 'pip', 'npm', 'tar', 'ruff'          # programs that install, fetch or check: not run
 PRELUDE = '\n'.join([*(f'{name}() {{ :; }}' for name in ELSEWHERE), 'tensorboard() { test -d "$2"; }',
@@ -44,6 +47,15 @@ def bring(folder):
 
 def follow(page, folder):
     """Runs the commands of a page in `folder`. A line that fails ends the test; it is the last one after a `+`."""
+    done = shell('\n'.join(BLOCK.findall(page.read_text())), folder)
+    assert done.returncode == 0 and not re.search('^(error: |Traceback)', done.stdout, re.M), done.stdout[-3000:]
+    for command, told in MISTAKE.findall(page.read_text()):
+        done = shell(command, folder)
+        assert done.returncode == 2 and done.stdout.splitlines()[-1] == told
+
+
+def shell(commands, folder):
+    """The end of commands in `folder`, with both streams in `stdout`."""
     tests = ROOT / 'tests'
     python = folder / 'bin/python'
     if not python.exists():
@@ -54,10 +66,9 @@ def follow(page, folder):
     environment = {
         **os.environ, 'PATH': f'{python.parent}:{os.environ["PATH"]}', 'HOME': str(folder / 'home'), 'SHORT_PYTHON': str(python),
         'XDG_CACHE_HOME': str(folder / 'home/.cache'), 'FORKSERVER': forkserver.address(),
-        'DRIVE_COUNT': str(shortened.COUNT)}
-    done = subprocess.run(['bash', '-c', PRELUDE + '\n'.join(BLOCK.findall(page.read_text()))], cwd=folder, env=environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0 and not re.search('^(error: |Traceback)', done.stdout, re.M), done.stdout[-3000:]
+        'DRIVE_COUNT': str(shortened.COUNT), **dict.fromkeys(jobs.THREADS, '1')}
+    return subprocess.run(['bash', '-c', PRELUDE + commands], cwd=folder, env=environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.fixture(scope='session')
