@@ -202,6 +202,8 @@ def test_a_judge_learns_what_can_be_learned_and_no_more(channels):
 def test_what_a_judge_has_learned_is_kept_and_a_damaged_copy_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     monkeypatch.setattr(judge, 'KEPT', 90)
+    monkeypatch.setattr(judge, 'EPOCHS', 1)
+    monkeypatch.setattr(judge, 'UPDATES', 5)
     images, labels = bars(90)
     trained, calls = judge.trained, []
     monkeypatch.setattr(judge, 'trained', lambda *given: calls.append(1) or trained(*given))
