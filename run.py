@@ -29,7 +29,7 @@ EPOCHS = 0               # passes over the data, instead of STEPS; 0 leaves it t
 SAMPLE_EVERY = 100       # steps between pictures of the same latents
 EVAL_EVERY = 500         # steps between Frechet distances; 0 measures nothing, not even at the end
 EVAL_COUNT = 2000        # samples of a Frechet distance, from 1 to 1000000: compare only those of equal counts
-CHECKPOINT_EVERY = 500   # steps between checkpoints; the last three are kept
+CHECKPOINT_EVERY = 500   # steps between checkpoints; the last three are kept while training
 GRID = 64                # samples of a picture, from 1 to 10000
 
 
@@ -69,8 +69,7 @@ def _raised():
         logger.setLevel(level)
 
 
-def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict,
-          scores=None):
+def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict, scores=None):
     """Trains the script's STEPS, resuming from the last checkpoint of the same run, and fills the run's folder.
 
     script: the script's `globals()`; its constants are the settings of the run.
