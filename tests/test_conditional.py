@@ -187,7 +187,8 @@ def bars(count, classes=3, channels=1, seed=0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('channels', [1, 3])
-def test_a_judge_learns_what_can_be_learned_and_no_more(channels):
+def test_a_judge_learns_what_can_be_learned_and_no_more(channels, monkeypatch):
+    monkeypatch.setattr(judge, 'UPDATES', 120)
     images, labels = bars(600, channels=channels)
     test, test_labels = bars(90, channels=channels, seed=1)
     found = judge.trained(images, labels, 3)
