@@ -209,11 +209,7 @@ class Watch:
 
     def __call__(self, samples):
         """{name of a column: number}."""
-        found, p = self._extract(samples)
-        numbers = {self.columns[0]: measures.frechet_distance(self._reference, found)}
-        if self.labels is not None:
-            numbers |= judge.row(self._reference, self.labels, found, self.labels, self._answers()(samples, p), self._classes)
-        return {name: numbers[name] for name in self.columns}
+        return self._numbers(samples, self.labels)
 
     def real(self):
         """{name of a column: the same number of as many test pictures}; {} where there are fewer."""
@@ -221,11 +217,14 @@ class Watch:
             images, labels = _pictures(self._dataset, 'test', self._shape)
         if len(images) < self.count:
             return {}
-        images = measures.subset(images, self.count)
+        asked = None if self.labels is None else measures.subset(labels, self.count)
+        return self._numbers(measures.subset(images, self.count), asked)
+
+    def _numbers(self, images, asked):
+        """Of images that were asked to show the classes `asked` [count]."""
         found, p = self._extract(images)
         numbers = {self.columns[0]: measures.frechet_distance(self._reference, found)}
         if self.labels is not None:
-            asked = measures.subset(labels, self.count)
             numbers |= judge.row(self._reference, self.labels, found, asked, self._answers()(images, p), self._classes)
         return {name: numbers[name] for name in self.columns}
 
