@@ -12,7 +12,7 @@ import io
 import json
 import pathlib
 
-from plumbing import files, flags
+from plumbing import files, flags, measures
 
 import jinja2
 import numpy as np
@@ -102,16 +102,14 @@ def line(steps, values):
 
     `raw` keeps the lowest and the highest value of each stretch. The mean is over the 2 % of the values around each.
     """
-    reach = len(values) // 50
-    sums = np.concatenate([[0], np.cumsum(values)])
+    many = len(values) >= 50
     places = np.unique(np.linspace(0, len(values) - 1, POINTS).round().astype(int))
-    low, high = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(values))
     kept = np.arange(len(values))
     if len(values) > 2 * POINTS:
         kept = np.unique([stretch[found] for stretch in np.array_split(kept, POINTS)
                           for found in (values[stretch].argmin(), values[stretch].argmax())])
-    return {'raw': _points(steps[kept], values[kept]) if reach else [[], []],
-            'mean': _points(steps[places], (sums[high] - sums[low]) / (high - low) if reach else values[places])}
+    return {'raw': _points(steps[kept], values[kept]) if many else [[], []],
+            'mean': _points(steps[places], (measures.running_mean(values) if many else values)[places])}
 
 
 def _points(steps, values):

@@ -5,7 +5,7 @@ import statistics
 import sys
 import warnings
 
-from plumbing import files
+from plumbing import files, measures
 from plumbing.pixels import save, to_uint8  # noqa: F401  part of what scripts draw with
 
 import numpy as np
@@ -184,7 +184,7 @@ def curves(path, scalars_csv, real=None, log_loss=False):
                 axes.plot(x, y, 'o-', markersize=3, linewidth=0.6, color=f'C{colour}', label=name)
             else:
                 axes.plot(x, y, alpha=0.3, color=f'C{colour}')
-                axes.plot(x, _running_mean(y), color=f'C{colour}', label=name)
+                axes.plot(x, measures.running_mean(y), color=f'C{colour}', label=name)
             if name in (real or {}):
                 axes.axhline(real[name], linestyle='--', linewidth=1, color=f'C{colour}', label='real')
         undecided = {'D(x)': (0.5, '1/2'), **({'d_loss': (2 * math.log(2), '2 ln 2')} if log_loss else {})}
@@ -292,11 +292,3 @@ def plane(side, samples, points, surface=None, arrows=None):
     axes.plot(*samples.T, '.', color='#ff7f0e', markersize=3, alpha=0.7)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
-
-
-def _running_mean(column):
-    reach = len(column) // 50
-    sums = np.concatenate([[0], np.cumsum(column)])
-    low, high = np.arange(len(column)) - reach, np.arange(len(column)) + reach + 1
-    low, high = np.maximum(low, 0), np.minimum(high, len(column))
-    return (sums[high] - sums[low]) / (high - low)

@@ -1,6 +1,6 @@
 """Pictures by their pixels, read back with the library that wrote them."""
 import viz
-from plumbing import files, recorder
+from plumbing import files, measures, recorder
 
 import imageio.v3 as iio
 import matplotlib.figure
@@ -121,7 +121,7 @@ def test_curves_draw_every_column(tmp_path):
 def test_running_mean_against_plain_means():
     column = np.random.default_rng(0).standard_normal(200)
     plain = [column[max(i - 4, 0):i + 5].mean() for i in range(200)]
-    np.testing.assert_allclose(viz._running_mean(column), plain)
+    np.testing.assert_allclose(measures.running_mean(column), plain)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
