@@ -240,6 +240,14 @@ def uniform(shape, name):
         return tf.random.stateless_uniform(shape, _seed(draws))
 
 
+def in_blocks(function, x, size=500):
+    """`function` of x [N, ...] to float32 [N, ...], `size` rows at a time: all at once would take gigabytes."""
+    count = x.shape[0]
+    rows = tf.reshape(tf.range(-(-count // size) * size) % count, [-1, size])
+    found = tf.map_fn(lambda some: function(tf.gather(x, some)), rows, tf.float32, parallel_iterations=1)
+    return tf.reshape(found, [-1, *found.shape[2:]])[:count]
+
+
 def linear_decay():
     """Scalar tensor: the share of the steps of the run that are left, 1 at the first step and 1 / STEPS at the last."""
     done, total = graph.progress()
@@ -263,14 +271,14 @@ def with_update(assign):
 
 
 def minimize(optimizer, loss, scope, name='update'):
-    """One step of `optimizer` on `loss` for the trainable variables under `scope`, for example 'generator/'.
+    """One step of `optimizer` on `loss` for the trainable variables under `scope`: 'generator/', or several in a tuple.
 
     What the networks under `scope` registered by `with_update`, such as their moving averages, is run too; what others
     registered is not. The operation and the box of its gradients have the `name`. For reports the collections
     'gradient_norms' and 'learning_rates' get (name, scalar tensor); a step inside tf.cond, which cannot be fetched, has none.
     """
     with tf.name_scope(name) as box:
-        gradients = optimizer.compute_gradients(loss, tf.trainable_variables(scope))
+        gradients = optimizer.compute_gradients(loss, [v for v in tf.trainable_variables() if v.op.name.startswith(scope)])
         norm = tf.linalg.global_norm([gradient for gradient, _ in gradients], 'gradient_norm')
         rate = optimizer._lr if isinstance(optimizer, tf.train.AdamOptimizer) else optimizer._learning_rate
         rate = tf.convert_to_tensor(rate, tf.float32, name='learning_rate')

@@ -93,6 +93,18 @@ def stacked_shares(labels):
     return np.einsum('a,b,c->abc', one, one, one).ravel()
 
 
+def matched_accuracy(found, labels):
+    """Share of categories `found` [N] that are the class of `labels` [N], after the best one-to-one matching of the two.
+
+    Both are whole numbers from 0. The matching is the Hungarian algorithm's (Kuhn 1955). Categories without a class are wrong.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    counts = np.zeros([found.max() + 1, labels.max() + 1], int)
+    np.add.at(counts, (found, labels), 1)
+    return counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels)
+
+
 def prdc(real, fake, k=NEIGHBOURS):
     """Precision, recall, density and coverage of features fake [M, F] against real [N, F], as a dict of numbers.
 

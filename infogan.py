@@ -1,0 +1,146 @@
+"""InfoGAN: Chen, Duan, Houthooft, Schulman, Sutskever & Abbeel 2016, "InfoGAN: Interpretable Representation Learning by
+Information Maximizing Generative Adversarial Nets", arXiv:1606.03657.
+
+Besides noise z the generator gets a code c: one of ten categories and two continuous numbers. A recognition network Q has to
+tell c from the picture, and G helps it: so c must say something that can be seen. Nobody says what; on digits the category
+becomes the digit, and the numbers become slant and width, without one label.
+
+    python infogan.py --dataset mnist
+
+Page: docs/codes.md
+"""
+import math
+
+import data
+import ops
+import run
+from plumbing import measures
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+# data
+DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28          # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
+CHANNELS = 1             # 1 is grey, 3 is colour
+
+# codes
+Z_DIM = 62               # length of the noise z
+CATEGORIES = 10          # of the categorical code, from 2 to 100
+CONTINUOUS = 2           # numbers of the continuous code, from 1 to 10
+LAMBDA = 1.0             # weight of L_I, in (0, inf)
+
+# networks
+WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
+HIDDEN = 256             # units of a fully connected layer
+
+# training
+STEPS = 6000             # one step is one update of D and Q, then one of G
+BATCH_SIZE = 64          # pictures in an update
+D_LEARNING_RATE = 2e-4   # for Adam
+G_LEARNING_RATE = 1e-3   # the same
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.998   # EMA decay of the weights, used for sampling and measuring, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
+
+
+def generator(z, category, code, training):
+    """z [B, Z_DIM] and code [B, CONTINUOUS] in [-1, 1), category [B, CATEGORIES], one-hot -> images [B, h, w, c] in [-1, 1]."""
+    with ops.network('generator', initializer=ops.normal(0.02)):
+        depth = ops.depth(IMAGE_SIZE, CHANNELS)
+        side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                            # for 28 pixels:
+        h = ops.dense(tf.concat([z, category, code], 1), HIDDEN, 'dense1', bias=False)
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
+        h = ops.dense(h, side * side * filters, 'dense2', bias=False)
+        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
+        h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
+        for number in range(1, depth):
+            filters //= 2
+            h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
+            h = ops.batch_norm(h, training, f'norm{number + 2}', activation=tf.nn.relu)
+        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
+
+
+def discriminator(x, training):
+    """x [B, h, w, c] in [-1, 1] -> logits [B, 1], sigmoid(logits) = D(x), and the features [B, HIDDEN] that Q shares with D."""
+    depth = ops.depth(IMAGE_SIZE, CHANNELS)
+    with ops.network('discriminator', initializer=ops.normal(0.02)):
+        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)                       # [B, 14, 14, WIDTH]
+        for number in range(2, depth + 1):
+            h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
+            h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
+        h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
+        h = ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
+        return ops.dense(h, 1, 'logits'), h
+
+
+def recognition(features, training):
+    """D's features [B, HIDDEN] -> Q(c|x): logits [B, CATEGORIES] of the category, and the means [B, CONTINUOUS] of
+    Gaussians of variance 1."""
+    with ops.network('recognition', initializer=ops.normal(0.02)):
+        h = ops.dense(features, 128, 'dense1', bias=False)
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        return ops.dense(h, CATEGORIES, 'category'), ops.dense(h, CONTINUOUS, 'code')
+
+
+def codes(x):
+    """x [B, h, w, c] in [-1, 1] -> [B, CATEGORIES + CONTINUOUS]: probabilities of the categories, and the numbers."""
+    logits, mean = recognition(discriminator(x, training=False)[1], training=False)
+    return tf.concat([tf.nn.softmax(logits), mean], 1)
+
+
+def information(category, code, logits, mean):
+    """L_I = H(c) + E log Q(c|x) in nats, a lower bound of the mutual information of c and the picture (eq. 5)."""
+    seen = tf.nn.softmax_cross_entropy_with_logits_v2(labels=category, logits=logits)      # -log Q(category|x)
+    apart = (tf.square(code - mean) + math.log(2 * math.pi)) / 2                           # -log N(code; mean, 1)
+    h = math.log(CATEGORIES) + CONTINUOUS * math.log(2)                                    # H(c): uniform, both
+    return tf.subtract(h, tf.reduce_mean(seen + tf.reduce_sum(apart, 1)), name='L_I')
+
+
+def main():
+    tf.set_random_seed(SEED)
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        z = 2 * ops.uniform([BATCH_SIZE, Z_DIM], 'z') - 1
+        category = tf.one_hot(tf.cast(CATEGORIES * ops.uniform([BATCH_SIZE], 'category'), tf.int32), CATEGORIES)
+        code = 2 * ops.uniform([BATCH_SIZE, CONTINUOUS], 'code') - 1
+        with tf.variable_scope('test'):
+            test = data.stored(test_images)
+
+    fake = generator(z, category, code, training=True)
+    with tf.name_scope('real'):
+        real_logits, _ = discriminator(x, training=True)
+    with tf.name_scope('fake'):
+        fake_logits, features = discriminator(fake, training=True)
+    logits, mean = recognition(features, training=True)
+
+    with tf.name_scope('losses'):
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')  # -log D(x) - log(1 - D(G))
+        g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')                                # -log D(G)
+        l_i = information(category, code, logits, mean)
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'L_I': l_i,
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
+
+    with tf.variable_scope('optimizers'):
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss - LAMBDA * l_i,
+                              ('discriminator/', 'recognition/'), 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss - LAMBDA * l_i, 'generator/', 'g_step')
+
+    def accuracy():
+        """Of the category as a class of test pictures. The labels stay outside of the graph."""
+        found = tf.numpy_function(lambda found: np.float32(measures.matched_accuracy(found.argmax(1), test_labels)),
+                                  [ops.in_blocks(codes, test)[:, :CATEGORIES]], tf.float32)
+        return {'accuracy': tf.reshape(found, [])}
+
+    run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores={'real': real_logits, 'fake': fake_logits},
+              measures=dict if test_labels is None else accuracy, networks={
+                  'generator': run.network(generator, 'images', z=run.uniform(Z_DIM), category=run.label(CATEGORIES),
+                                           code=run.uniform(CONTINUOUS)),
+                  'recognition': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
+
+
+if __name__ == '__main__':
+    run.main(globals())
