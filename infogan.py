@@ -29,6 +29,7 @@ Z_DIM = 62               # length of the noise z
 CATEGORIES = 10          # of the categorical code, from 2 to 100
 CONTINUOUS = 2           # numbers of the continuous code, from 1 to 10
 LAMBDA = 1.0             # weight of L_I, in (0, inf)
+INVARIANCE = 1.0         # weight of a category that stays when a real picture is turned or moved a little, in [0, inf); the paper's 0
 
 # networks
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
@@ -37,7 +38,7 @@ HIDDEN = 256             # units of a fully connected layer
 # training
 STEPS = 6000             # one step is one update of D and Q, then one of G
 BATCH_SIZE = 64          # pictures in an update
-D_LEARNING_RATE = 2e-4   # for Adam
+D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.998   # EMA decay of the weights, used for sampling and measuring, in [0, 1); 0 uses the raw weights
@@ -89,6 +90,24 @@ def codes(x):
     return tf.concat([tf.nn.softmax(logits), mean], 1)
 
 
+def turned(x, u):
+    """x [B, h, w, c], u [B, 6] from [-1, 1) -> pictures turned by up to 0.25 radians, sheared, scaled, and moved by a 14th."""
+    with tf.name_scope('turned'):
+        angle, shear, across, down, right, below = tf.unstack(u * [0.25, 0.2, 0.1, 0.1, IMAGE_SIZE / 14, IMAGE_SIZE / 14], axis=1)
+        middle, zero = (IMAGE_SIZE - 1) / 2, tf.zeros_like(angle)
+        a, b = (1 + across) * tf.cos(angle), shear - tf.sin(angle)
+        c, d = tf.sin(angle), (1 + down) * tf.cos(angle)       # x' = a x + b y + ..., y' = c x + d y + ..., around the middle
+        matrix = tf.stack([a, b, right + middle * (1 - a - b), c, d, below + middle * (1 - c - d), zero, zero], 1)
+        return tf.raw_ops.ImageProjectiveTransformV3(images=x, transforms=matrix, output_shape=[IMAGE_SIZE, IMAGE_SIZE], fill_value=-1.0,
+                                                     interpolation='BILINEAR', fill_mode='CONSTANT')
+
+
+def invariance(logits, turned_logits):
+    """-E sum_c Q(c|x) log Q(c|x turned) for logits [B, CATEGORIES]: as in Elastic-InfoGAN (Ojha et al. 2020, arXiv:1910.01112)."""
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.nn.softmax(logits), logits=turned_logits),
+                          name='invariance')
+
+
 def information(category, code, logits, mean):
     """L_I = H(c) + E log Q(c|x) in nats, a lower bound of the mutual information of c and the picture (eq. 5)."""
     seen = tf.nn.softmax_cross_entropy_with_logits_v2(labels=category, logits=logits)      # -log Q(category|x)
@@ -106,26 +125,36 @@ def main():
         z = 2 * ops.uniform([BATCH_SIZE, Z_DIM], 'z') - 1
         category = tf.one_hot(tf.cast(CATEGORIES * ops.uniform([BATCH_SIZE], 'category'), tf.int32), CATEGORIES)
         code = 2 * ops.uniform([BATCH_SIZE, CONTINUOUS], 'code') - 1
+        other_x = turned(x, 2 * ops.uniform([BATCH_SIZE, 6], 'turn') - 1) if INVARIANCE else x
         with tf.variable_scope('test'):
             test = data.stored(test_images)
 
     fake = generator(z, category, code, training=True)
     with tf.name_scope('real'):
-        real_logits, _ = discriminator(x, training=True)
+        real_logits, real_features = discriminator(x, training=True)
     with tf.name_scope('fake'):
         fake_logits, features = discriminator(fake, training=True)
-    logits, mean = recognition(features, training=True)
+        logits, mean = recognition(features, training=True)
 
     with tf.name_scope('losses'):
         d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')  # -log D(x) - log(1 - D(G))
         g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')                                # -log D(G)
         l_i = information(category, code, logits, mean)
+        d_total = d_loss - LAMBDA * l_i
+    if INVARIANCE:
+        with tf.name_scope('real'):
+            real_category, _ = recognition(real_features, training=True)
+        with tf.name_scope('turned'):
+            turned_category, _ = recognition(discriminator(other_x, training=True)[1], training=True)
+        with tf.name_scope('losses/'):
+            d_total += INVARIANCE * invariance(real_category, turned_category)
+    with tf.name_scope('losses/'):
         scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'L_I': l_i,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss - LAMBDA * l_i,
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_total,
                               ('discriminator/', 'recognition/'), 'd_step')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss - LAMBDA * l_i, 'generator/', 'g_step')
 

@@ -1,0 +1,162 @@
+"""Adversarial auto-encoder: Makhzani, Shlens, Jaitly, Goodfellow & Frey 2015, "Adversarial Autoencoders", arXiv:1511.05644,
+sections 2 to 4.
+
+An auto-encoder whose codes, all together, shall look like samples of a prior, any that can be drawn from. A discriminator of
+codes judges, and the encoder learns to fool it; then what the decoder makes of the prior's samples are pictures. Labels, where
+there are some, tell the discriminator which part of the prior a picture belongs to.
+
+    python aae.py --dataset mnist --prior mixture --labels 10000
+
+Page: docs/codes.md
+"""
+import math
+
+import data
+import ops
+import run
+import viz
+from plumbing import files, savedmodel
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+# data
+DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
+CHANNELS = 1              # 1 is grey, 3 is colour
+LABELS = 0                # labelled training pictures, as many of each class, for the other priors than 'gaussian'
+
+# networks
+PRIOR = 'gaussian'        # 'gaussian', 'mixture' or 'roll': N(0, 1), a mixture of Gaussians, or a swiss roll, in the plane
+PARTS = 10                # Gaussians of the mixture, or sections of the roll, from 2 to 100; with labels one for each class
+Z_DIM = 2                 # length of the code z
+HIDDEN = (1000, 1000)     # units of the hidden layers of all networks
+
+# training
+STEPS = 20000             # one step is an update of the auto-encoder, one of the discriminator and one of the encoder
+BATCH_SIZE = 128          # pictures in an update, and as many labelled ones
+LEARNING_RATE = 1e-3      # of the reconstruction, for Adam; all rates decay linearly to 0
+D_LEARNING_RATE = 2e-4    # of the discriminator, and of the encoder that fools it
+BETA1 = 0.5               # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                  # random seed
+
+# reports
+SAMPLE_EVERY = 1000       # steps between pictures of the same latents
+EVAL_EVERY = 5000         # steps between Frechet distances
+CHECKPOINT_EVERY = 5000   # steps between checkpoints
+
+
+def encoder(x):
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, Z_DIM]."""
+    with ops.network('encoder'):
+        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
+        for number, units in enumerate(HIDDEN, 1):
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        return ops.dense(h, Z_DIM, 'code')
+
+
+def decoder(z):
+    """z [B, Z_DIM] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
+    with ops.network('decoder'):
+        h = z
+        for number, units in enumerate(reversed(HIDDEN), 1):
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
+        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+
+
+def code_discriminator(z, y):
+    """z [B, Z_DIM], y [B, K + 1], which part of the prior it is of, the last one for unknown -> logits [B, 1]."""
+    with ops.network('code_discriminator'):
+        h = tf.concat([z, y], 1)
+        for number, units in enumerate(HIDDEN, 1):
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        return ops.dense(h, 1, 'logits')
+
+
+def prior(e, part=None):
+    """e [B, Z_DIM] from N(0, 1), part [B, K], one-hot -> samples [B, Z_DIM] of the prior.
+
+    The mixture's Gaussians are on a circle, long towards its middle (figure 4 of the paper); the sections of the roll follow
+    each other along it.
+    """
+    if PRIOR == 'gaussian':
+        return e
+    with tf.name_scope(PRIOR):
+        number, count = tf.matmul(part, tf.range(part.shape[1], dtype=tf.float32)[:, None]), part.shape[1]
+        if PRIOR == 'mixture':
+            angle, along, across = 2 * math.pi * number / count, 2.5 + 0.6 * e[:, :1], 0.2 * e[:, 1:]
+        else:
+            t = tf.sqrt((number + (1 + tf.math.erf(e[:, :1] / math.sqrt(2))) / 2) / count)    # U[0, 1) along the roll
+            angle, along, across = 4 * math.pi * t, 3 * t + 0.1 * e[:, 1:], tf.zeros_like(t)
+        cos, sin = tf.cos(angle), tf.sin(angle)
+        return tf.concat([along * cos - across * sin, along * sin + across * cos], 1)
+
+
+def generator(e, part=None):
+    """e [B, Z_DIM] from N(0, 1), part [B, K] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
+    return decoder(prior(e, part))
+
+
+def main():
+    if PRIOR != 'gaussian' and Z_DIM != 2:
+        raise files.UserError(f'the prior {PRIOR!r} is in the plane: use --z-dim 2')
+    if PRIOR == 'gaussian' and LABELS:
+        raise files.UserError('labels say which part of the prior a code belongs to: use --prior mixture or --prior roll')
+    tf.set_random_seed(SEED)
+    parts = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True)) if LABELS else PARTS
+    images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        e = ops.noise([BATCH_SIZE, Z_DIM], 'e')
+        part = tf.one_hot(tf.cast(parts * ops.uniform([BATCH_SIZE], 'part'), tf.int32), parts + 1)
+        z, unknown = prior(e, part[:, :-1]), tf.one_hot([parts] * BATCH_SIZE, parts + 1)
+        judged, y, z_y = x, unknown, unknown
+        if LABELS:                                    # D is told the class of half of the codes
+            few = data.few_labels(labels, LABELS, SEED)
+            labelled, label = data.batches((images[few], labels[few]), BATCH_SIZE, 'labelled')
+            judged, y = tf.concat([x, labelled], 0), tf.concat([unknown, tf.one_hot(label, parts + 1)], 0)
+            z, z_y = tf.concat([z, z], 0), tf.concat([unknown, part], 0)
+
+    with tf.name_scope('losses'):
+        loss = tf.reduce_mean(tf.square(x - decoder(encoder(x))), name='loss')
+    with tf.name_scope('judged'):
+        codes = encoder(judged)
+    with tf.name_scope('real'):
+        real_logits = code_discriminator(z, z_y)      # what is real here is the prior
+    with tf.name_scope('fake'):
+        fake_logits = code_discriminator(codes, y)
+    with tf.name_scope('losses/'):
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')  # -log D(z) - log(1 - D(E(x)))
+        e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')                                # -log D(E(x))
+        scalars = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss,
+                   'D(z)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_z'),
+                   'D(E(x))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_E_x')}
+
+    with tf.variable_scope('optimizers'):
+        rate, d_rate = LEARNING_RATE * ops.linear_decay(), D_LEARNING_RATE * ops.linear_decay()
+        ae_step = ops.minimize(tf.train.AdamOptimizer(rate), loss, ('encoder/', 'decoder/'), 'ae_step')
+        d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss, 'code_discriminator/', 'd_step')
+        e_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), e_loss, 'encoder/', 'e_step')
+
+    parted = {} if PRIOR == 'gaussian' else {'label' if LABELS else 'part': run.label(parts)}
+    folder, _ = run.train(globals(), updates=[ae_step, d_step, e_step], scalars=scalars,
+                          scores={'real': real_logits, 'fake': fake_logits}, networks={
+        'generator': run.network(generator, 'images', z=run.normal(Z_DIM), **parted),
+        'encoder': run.network(encoder, 'codes', images=run.images(IMAGE_SIZE, CHANNELS)),
+        'decoder': run.network(decoder, 'images', z=run.normal(Z_DIM))})
+    draw(folder, *data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS))
+
+
+def draw(folder, images, labels):
+    """Into a run's folder: codes.png of test pictures, and, if Z_DIM is 2, manifold.png: the decoder all over the plane."""
+    encode, decode = savedmodel.Loaded(folder, 'encoder'), savedmodel.Loaded(folder, 'decoder')
+    viz.scatter(folder / 'codes.png', encode(images=images / np.float32(127.5) - 1), labels)
+    if Z_DIM == 2:
+        plane = viz.mesh(3, 20).reshape(20, 20, 2)[::-1].reshape(-1, 2)     # the highest row first
+        viz.save(folder / 'manifold.png', viz.grid(decode.draw({'z': plane}), 20, gap=0, zoom=1))
+
+
+if __name__ == '__main__':
+    run.main(globals())

@@ -1,0 +1,157 @@
+"""Adversarial auto-encoder with a category in its code: Makhzani et al. 2015, "Adversarial Autoencoders", arXiv:1511.05644,
+sections 5 and 6.
+
+The code is a category y and a style z, and each has a discriminator: y shall look like a one-hot vector, z like N(0, 1). So
+pictures fall into clusters, and what a cluster has in common need not be said by z. Without labels the clusters are the
+network's own; with a few labels, on which the encoder also learns to classify, they are the classes.
+
+    python cluster_aae.py --dataset mnist
+    python cluster_aae.py --dataset mnist --labels 100
+
+Page: docs/codes.md
+"""
+import data
+import ops
+import run
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+# data
+DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
+CHANNELS = 1              # 1 is grey, 3 is colour
+LABELS = 0                # labelled training pictures, as many of each class; 0 for clusters without labels
+LABEL_SEED = 0            # which of them, from 0 to 1000000
+
+# networks
+CATEGORIES = 16           # clusters, from 2 to 1000; with labels there is one for each class
+Z_DIM = 5                 # length of the style z
+HIDDEN = (1000, 1000)     # units of the hidden layers of all networks
+DROPOUT = 0.2             # share of the encoder's input that training sets to 0, in [0, 1)
+
+# training
+STEPS = 20000             # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
+BATCH_SIZE = 128          # pictures in an update
+LEARNING_RATE = 1e-3      # of the reconstruction and of the classification, for Adam; all rates decay linearly to 0
+D_LEARNING_RATE = 2e-4    # of the discriminators, and of the encoder that fools them
+BETA1 = 0.5               # Adam's beta1 of these, in [0, 1)
+WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling and measuring, in [0, 1); 0 uses the raw weights
+SEED = 0                  # random seed
+
+# reports
+SAMPLE_EVERY = 1000       # steps between pictures
+EVAL_EVERY = 1000         # steps between errors on the test set
+CHECKPOINT_EVERY = 5000   # steps between checkpoints
+
+
+def encoder(x, categories, dropout=0.0):
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, categories] of y, and the style z [B, Z_DIM]."""
+    with ops.network('encoder'):
+        h = (tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]) + 1) / 2
+        h = ops.dropout(h, dropout, 'dropout')
+        for number, units in enumerate(HIDDEN, 1):
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        return ops.dense(h, categories, 'category'), ops.dense(h, Z_DIM, 'style')
+
+
+def decoder(z, y):
+    """z [B, Z_DIM], y [B, categories] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
+    with ops.network('decoder'):
+        h = tf.concat([z, y], 1)
+        for number, units in enumerate(reversed(HIDDEN), 1):
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
+        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+
+
+def code_discriminator(code, name):
+    """Categories [B, K] or styles [B, Z_DIM] -> logits [B, 1]: are they drawn, or an encoder's?"""
+    with ops.network(name):
+        h = code
+        for number, units in enumerate(HIDDEN, 1):
+            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        return ops.dense(h, 1, 'logits')
+
+
+def judged(y, z):
+    """Logits of both discriminators, [2, B, 1]."""
+    return tf.stack([code_discriminator(y, 'category_discriminator'), code_discriminator(z, 'style_discriminator')])
+
+
+def error(probabilities, labels):
+    """Share of the pictures whose category is another class's; each stands for the class of its most certain picture.
+
+    probabilities [N, K] of the categories, labels [N]; the protocol of section 6. An empty category stands for none.
+    """
+    classes = labels[probabilities.argmax(0)]
+    return np.float32((classes[probabilities.argmax(1)] != labels).mean())
+
+
+def main():
+    tf.set_random_seed(SEED)
+    classes = data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=LABELS > 0)
+    categories = len(classes) if LABELS else CATEGORIES
+    images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        y = tf.one_hot(tf.cast(categories * ops.uniform([BATCH_SIZE], 'category'), tf.int32), categories)
+        z = ops.noise([BATCH_SIZE, Z_DIM])
+        with tf.variable_scope('test'):
+            test = data.stored(test_images)
+        if LABELS:
+            few = data.few_labels(labels, LABELS, LABEL_SEED)
+            labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, LABELS), 'labelled')
+
+    logits, style = encoder(x, categories, DROPOUT)
+    with tf.name_scope('losses'):
+        loss = tf.reduce_mean(tf.square(x - decoder(style, tf.nn.softmax(logits))), name='loss')
+    with tf.name_scope('real'):
+        real_logits = judged(y, z)                      # what is real here are the priors
+    with tf.name_scope('fake'):
+        fake_logits = judged(tf.nn.softmax(logits), style)
+    with tf.name_scope('losses/'):
+        d_loss = 2 * tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(y) - log(1 - D(E(x))), for both
+        e_loss = 2 * tf.reduce_mean(tf.nn.softplus(-fake_logits))                                # -log D(E(x)), for both
+        scalars = {'loss': loss, 'd_loss': tf.identity(d_loss, 'd_loss'), 'e_loss': tf.identity(e_loss, 'e_loss')}
+
+    with tf.variable_scope('optimizers'):
+        rate, d_rate = LEARNING_RATE * ops.linear_decay(), D_LEARNING_RATE * ops.linear_decay()
+        ae_step = ops.minimize(tf.train.AdamOptimizer(rate), loss, ('encoder/', 'decoder/'), 'ae_step')
+        d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss,
+                              ('category_discriminator/', 'style_discriminator/'), 'd_step')
+        e_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), e_loss, 'encoder/', 'e_step')
+    updates = [ae_step, d_step, e_step]
+    if LABELS:
+        with tf.name_scope('labelled'):
+            named, _ = encoder(labelled, categories, DROPOUT)
+        with tf.name_scope('losses/'):
+            class_loss = tf.losses.sparse_softmax_cross_entropy(label, named)
+            scalars['class_loss'] = tf.identity(class_loss, 'class_loss')
+        with tf.variable_scope('optimizers'):
+            updates.append(ops.minimize(tf.train.AdamOptimizer(rate), class_loss, 'encoder/', 'c_step'))
+
+    def probabilities(x):
+        return tf.nn.softmax(encoder(x, categories)[0])
+
+    def codes(x):
+        logits, style = encoder(x, categories)
+        return tf.concat([tf.nn.softmax(logits), style], 1)
+
+    def test_error():
+        """The labels of the test pictures stay outside of the graph."""
+        found = ops.in_blocks(probabilities, test)
+        if LABELS:
+            return {'test_error': tf.reshape(tf.numpy_function(
+                lambda p: np.float32((p.argmax(1) != test_labels).mean()), [found], tf.float32), [])}
+        return {'cluster_error': tf.reshape(tf.numpy_function(lambda p: error(p, test_labels), [found], tf.float32), [])}
+
+    run.train(globals(), updates=updates, scalars=scalars, measures=dict if test_labels is None else test_error,
+              scores={'real': real_logits, 'fake': fake_logits}, networks={
+        'generator': run.network(decoder, 'images', z=run.normal(Z_DIM), **{'label' if LABELS else 'category': run.label(categories)}),
+        'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
+
+
+if __name__ == '__main__':
+    run.main(globals())

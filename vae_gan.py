@@ -1,0 +1,136 @@
+"""VAE-GAN: Larsen, Sønderby, Larochelle & Winther 2015, "Autoencoding beyond pixels using a learned similarity metric",
+arXiv:1512.09300.
+
+The decoder of a VAE is the generator of a GAN. How far a reconstruction is from its picture is measured in the features of a
+layer of the discriminator, not in pixels: so a stroke that is a pixel off costs little, and a blurred one costs a lot.
+
+    python vae_gan.py --dataset mnist
+
+Page: docs/codes.md
+"""
+import math
+
+import data
+import ops
+import run
+
+import tensorflow.compat.v1 as tf
+
+# data
+DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28          # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
+CHANNELS = 1             # 1 is grey, 3 is colour
+
+# networks
+Z_DIM = 20               # length of the code z
+WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
+
+# loss
+GAMMA = 1e-2             # weight of the reconstruction in the decoder's loss, against fooling D (section 3.3), in [0, inf)
+
+# training
+STEPS = 5000             # one step is one update of D, then one of the encoder, then one of the decoder
+BATCH_SIZE = 64          # pictures in an update
+D_LEARNING_RATE = 2e-4   # for Adam
+G_LEARNING_RATE = 1e-3   # of encoder and decoder
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.998   # EMA decay of the weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
+
+# reports
+COLUMNS = 16             # test pictures in the grid, from 1 to 1000
+
+
+def encoder(x, training):
+    """x [B, h, w, c] in [-1, 1] -> m, log_var [B, Z_DIM]: mean and log-variance of q(z|x)."""
+    depth = ops.depth(IMAGE_SIZE, CHANNELS)
+    with ops.network('encoder', initializer=ops.normal(0.02)):
+        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.relu)                             # for 28 pixels: [B, 14, 14, WIDTH]
+        for number in range(2, depth + 1):
+            h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
+            h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.relu)
+        h = tf.reshape(h, [-1, math.prod(h.shape[1:])])
+        return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'log_var')
+
+
+def decoder(z, training):
+    """z [B, Z_DIM] -> images [B, h, w, c] in [-1, 1]; from N(0, 1) it is the generator."""
+    with ops.network('decoder', initializer=ops.normal(0.02)):
+        depth = ops.depth(IMAGE_SIZE, CHANNELS)
+        side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1
+        h = ops.dense(z, side * side * filters, 'dense1', bias=False)
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
+        h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
+        for number in range(1, depth):
+            filters //= 2
+            h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
+            h = ops.batch_norm(h, training, f'norm{number + 1}', activation=tf.nn.relu)
+        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
+
+
+def discriminator(x, training):
+    """x [B, h, w, c] in [-1, 1] -> logits [B, 1], sigmoid(logits) = D(x), and Dis_l(x): the last features before them."""
+    depth = ops.depth(IMAGE_SIZE, CHANNELS)
+    with ops.network('discriminator', initializer=ops.normal(0.02)):
+        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)                       # [B, 14, 14, WIDTH]
+        for number in range(2, depth + 1):
+            h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
+            h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
+        h = tf.reshape(h, [-1, math.prod(h.shape[1:])])
+        return ops.dense(h, 1, 'logits'), h
+
+
+def codes(x, training):
+    return encoder(x, training)[0]
+
+
+def main():
+    tf.set_random_seed(SEED)
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        z_p, e = ops.noise([BATCH_SIZE, Z_DIM], 'z_p'), ops.noise([BATCH_SIZE, Z_DIM], 'e')
+        with tf.variable_scope('test'):
+            test = data.stored(test_images[:COLUMNS])
+
+    m, log_var = encoder(x, training=True)
+    with tf.name_scope('reconstructed'):
+        reconstructed = decoder(m + tf.exp(log_var / 2) * e, training=True)
+    with tf.name_scope('drawn'):
+        fake = decoder(z_p, training=True)
+    with tf.name_scope('real'):
+        real_logits, real_features = discriminator(x, training=True)
+    with tf.name_scope('fake'):
+        fake_logits, _ = discriminator(fake, training=True)
+    with tf.name_scope('reconstructed'):
+        reconstructed_logits, features = discriminator(reconstructed, training=True)
+
+    with tf.name_scope('losses'):
+        prior = tf.reduce_mean(tf.reduce_sum(tf.exp(log_var) - (1 + log_var) + tf.square(m), 1) / 2, name='prior')  # KL(q || N(0, 1))
+        likelihood = tf.reduce_mean(tf.reduce_sum(tf.square(real_features - features), 1) / 2, name='likelihood')   # -log p(Dis_l(x)|z)
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + (tf.nn.softplus(fake_logits)                         # -L_GAN
+                                                                + tf.nn.softplus(reconstructed_logits)) / 2, name='d_loss')
+        fool = tf.reduce_mean(tf.nn.softplus(-fake_logits) + tf.nn.softplus(-reconstructed_logits)) / 2
+        e_loss = tf.add(prior, likelihood, name='e_loss')
+        g_loss = tf.add(fool, GAMMA * likelihood, name='g_loss')
+        scalars = {'d_loss': d_loss, 'e_loss': e_loss, 'g_loss': g_loss, 'prior': prior, 'likelihood': likelihood,
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
+
+    with tf.variable_scope('optimizers'):
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
+        e_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), e_loss, 'encoder/', 'e_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'decoder/', 'g_step')
+
+    def pictures():
+        return {'x': test, 'reconstructed': decoder(codes(test, training=False), training=False)}
+
+    run.train(globals(), updates=[d_step, e_step, g_step], scalars=scalars, pictures=pictures,
+              scores={'real': real_logits, 'fake': fake_logits}, networks={
+                  'generator': run.network(decoder, 'images', z=run.normal(Z_DIM)),
+                  'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
+
+
+if __name__ == '__main__':
+    run.main(globals())
