@@ -66,10 +66,10 @@ def decoder(z):
         return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
-def code_discriminator(z, y):
-    """z [B, Z_DIM], y [B, K + 1], which part of the prior it is of, the last one for unknown -> logits [B, 1]."""
+def code_discriminator(*pairs):
+    """Pairs of z [B, Z_DIM] and y [B, K + 1], its part of the prior, the last one for unknown -> logits [B of all pairs, 1]."""
     with ops.network('code_discriminator'):
-        h = tf.concat([z, y], 1)
+        h = tf.concat([tf.concat(pair, 1) for pair in pairs], 0)
         for number, units in enumerate(HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
         return ops.dense(h, 1, 'logits')
@@ -110,26 +110,31 @@ def main():
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         e = ops.noise([BATCH_SIZE, Z_DIM], 'e')
-        part = tf.one_hot(tf.cast(parts * ops.uniform([BATCH_SIZE], 'part'), tf.int32), parts + 1)
-        z, unknown = prior(e, part[:, :-1]), tf.one_hot([parts] * BATCH_SIZE, parts + 1)
-        judged, y, z_y = x, unknown, unknown
-        if LABELS:                                    # D is told the class of half of the codes
+        part = ops.category(BATCH_SIZE, parts, 'part')
+        with tf.name_scope('prior'):
+            z = prior(e, part)
+        with tf.name_scope('told'):
+            unknown, known = tf.one_hot([parts] * BATCH_SIZE, parts + 1), tf.pad(part, [[0, 0], [0, 1]])
+        if LABELS:
             few = data.few_labels(labels, LABELS, SEED)
-            labelled, label = data.batches((images[few], labels[few]), BATCH_SIZE, 'labelled')
-            judged, y = tf.concat([x, labelled], 0), tf.concat([unknown, tf.one_hot(label, parts + 1)], 0)
-            z, z_y = tf.concat([z, z], 0), tf.concat([unknown, part], 0)
+            labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, LABELS), 'labelled')
+            y = tf.one_hot(label, parts + 1, name='y')
 
+    codes = encoder(x)
     with tf.name_scope('losses'):
-        loss = tf.reduce_mean(tf.square(x - decoder(encoder(x))), name='loss')
-    with tf.name_scope('judged'):
-        codes = encoder(judged)
+        loss = tf.reduce_mean(tf.square(x - decoder(codes)), name='loss')
+    real, fake = [(z, unknown)], [(codes, unknown)]     # what is real here is the prior
+    if LABELS:
+        with tf.name_scope('labelled'):
+            real, fake = [*real, (z, known)], [*fake, (encoder(labelled), y)]
     with tf.name_scope('real'):
-        real_logits = code_discriminator(z, z_y)      # what is real here is the prior
+        real_logits = code_discriminator(*real)
     with tf.name_scope('fake'):
-        fake_logits = code_discriminator(codes, y)
+        fake_logits = code_discriminator(*fake)
     with tf.name_scope('losses/'):
-        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')  # -log D(z) - log(1 - D(E(x)))
-        e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')                                # -log D(E(x))
+        # -log D(z) - log(1 - D(E(x))) and -log D(E(x))
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
+        e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')
         scalars = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss,
                    'D(z)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_z'),
                    'D(E(x))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_E_x')}
@@ -141,11 +146,11 @@ def main():
         e_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), e_loss, 'encoder/', 'e_step')
 
     parted = {} if PRIOR == 'gaussian' else {'label' if LABELS else 'part': run.label(parts)}
-    folder, _ = run.train(globals(), updates=[ae_step, d_step, e_step], scalars=scalars,
-                          scores={'real': real_logits, 'fake': fake_logits}, networks={
-        'generator': run.network(generator, 'images', z=run.normal(Z_DIM), **parted),
-        'encoder': run.network(encoder, 'codes', images=run.images(IMAGE_SIZE, CHANNELS)),
-        'decoder': run.network(decoder, 'images', z=run.normal(Z_DIM))})
+    networks = {'generator': run.network(generator, 'images', z=run.normal(Z_DIM), **parted),
+                'encoder': run.network(encoder, 'codes', images=run.images(IMAGE_SIZE, CHANNELS)),
+                'decoder': run.network(decoder, 'images', z=run.normal(Z_DIM))}
+    folder, _ = run.train(globals(), updates=[ae_step, d_step, e_step], scalars=scalars, networks=networks,
+                          scores={'real': real_logits, 'fake': fake_logits})
     draw(folder, *data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS))
 
 

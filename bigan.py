@@ -86,7 +86,7 @@ def main():
     test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
-        z = 2 * ops.uniform([BATCH_SIZE, Z_DIM], 'z') - 1
+        z = ops.uniform([BATCH_SIZE, Z_DIM], 'z', -1, 1)
         with tf.variable_scope('test'):
             test = data.stored(test_images[:COLUMNS])
 

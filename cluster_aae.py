@@ -46,13 +46,14 @@ CHECKPOINT_EVERY = 5000   # steps between checkpoints
 
 
 def encoder(x, categories, dropout=0.0):
-    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, categories] of y, and the style z [B, Z_DIM]."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, categories], y, their softmax, and z [B, Z_DIM]."""
     with ops.network('encoder'):
         h = (tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]) + 1) / 2
         h = ops.dropout(h, dropout, 'dropout')
         for number, units in enumerate(HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
-        return ops.dense(h, categories, 'category'), ops.dense(h, Z_DIM, 'style')
+        logits = ops.dense(h, categories, 'category')
+        return logits, tf.nn.softmax(logits, name='y'), ops.dense(h, Z_DIM, 'style')
 
 
 def decoder(z, y):
@@ -75,8 +76,8 @@ def code_discriminator(code, name):
 
 
 def judged(y, z):
-    """Logits of both discriminators, [2, B, 1]."""
-    return tf.stack([code_discriminator(y, 'category_discriminator'), code_discriminator(z, 'style_discriminator')])
+    """Logits of both discriminators, [B, 1] each."""
+    return code_discriminator(y, 'category_discriminator'), code_discriminator(z, 'style_discriminator')
 
 
 def error(probabilities, labels):
@@ -96,7 +97,7 @@ def main():
     test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
-        y = tf.one_hot(tf.cast(categories * ops.uniform([BATCH_SIZE], 'category'), tf.int32), categories)
+        y = ops.category(BATCH_SIZE, categories, 'category')
         z = ops.noise([BATCH_SIZE, Z_DIM])
         with tf.variable_scope('test'):
             test = data.stored(test_images)
@@ -104,17 +105,25 @@ def main():
             few = data.few_labels(labels, LABELS, LABEL_SEED)
             labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, LABELS), 'labelled')
 
-    logits, style = encoder(x, categories, DROPOUT)
+    _, y_x, z_x = encoder(x, categories, DROPOUT)
     with tf.name_scope('losses'):
-        loss = tf.reduce_mean(tf.square(x - decoder(style, tf.nn.softmax(logits))), name='loss')
+        loss = tf.reduce_mean(tf.square(x - decoder(z_x, y_x)), name='loss')
     with tf.name_scope('real'):
-        real_logits = judged(y, z)                      # what is real here are the priors
+        real = judged(y, z)                      # what is real here are the priors
     with tf.name_scope('fake'):
-        fake_logits = judged(tf.nn.softmax(logits), style)
+        fake = judged(y_x, z_x)
     with tf.name_scope('losses/'):
-        d_loss = 2 * tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -log D(y) - log(1 - D(E(x))), for both
-        e_loss = 2 * tf.reduce_mean(tf.nn.softplus(-fake_logits))                                # -log D(E(x)), for both
-        scalars = {'loss': loss, 'd_loss': tf.identity(d_loss, 'd_loss'), 'e_loss': tf.identity(e_loss, 'e_loss')}
+        real_logits, fake_logits = tf.stack(real), tf.stack(fake)
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
+        e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')   # -log D(E(x)), the mean of both D
+        scalars = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss}
+
+    if LABELS:
+        with tf.name_scope('labelled'):
+            logits, _, _ = encoder(labelled, categories, DROPOUT)
+        with tf.name_scope('losses/'):
+            scalars['class_loss'] = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels=label, logits=logits), name='class_loss')
 
     with tf.variable_scope('optimizers'):
         rate, d_rate = LEARNING_RATE * ops.linear_decay(), D_LEARNING_RATE * ops.linear_decay()
@@ -122,35 +131,26 @@ def main():
         d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss,
                               ('category_discriminator/', 'style_discriminator/'), 'd_step')
         e_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), e_loss, 'encoder/', 'e_step')
-    updates = [ae_step, d_step, e_step]
-    if LABELS:
-        with tf.name_scope('labelled'):
-            named, _ = encoder(labelled, categories, DROPOUT)
-        with tf.name_scope('losses/'):
-            class_loss = tf.losses.sparse_softmax_cross_entropy(label, named)
-            scalars['class_loss'] = tf.identity(class_loss, 'class_loss')
-        with tf.variable_scope('optimizers'):
-            updates.append(ops.minimize(tf.train.AdamOptimizer(rate), class_loss, 'encoder/', 'c_step'))
-
-    def probabilities(x):
-        return tf.nn.softmax(encoder(x, categories)[0])
+        updates = [ae_step, d_step, e_step]
+        if LABELS:
+            updates.append(ops.minimize(tf.train.AdamOptimizer(rate), scalars['class_loss'], 'encoder/', 'c_step'))
 
     def codes(x):
-        logits, style = encoder(x, categories)
-        return tf.concat([tf.nn.softmax(logits), style], 1)
+        return tf.concat(encoder(x, categories)[1:], 1)
 
     def test_error():
         """The labels of the test pictures stay outside of the graph."""
-        found = ops.in_blocks(probabilities, test)
+        found = ops.in_blocks(codes, test)[:, :categories]
         if LABELS:
             return {'test_error': tf.reshape(tf.numpy_function(
                 lambda p: np.float32((p.argmax(1) != test_labels).mean()), [found], tf.float32), [])}
         return {'cluster_error': tf.reshape(tf.numpy_function(lambda p: error(p, test_labels), [found], tf.float32), [])}
 
+    asked = {'label' if LABELS else 'category': run.label(categories)}
     run.train(globals(), updates=updates, scalars=scalars, measures=dict if test_labels is None else test_error,
-              scores={'real': real_logits, 'fake': fake_logits}, networks={
-        'generator': run.network(decoder, 'images', z=run.normal(Z_DIM), **{'label' if LABELS else 'category': run.label(categories)}),
-        'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
+              scores={'real': real_logits, 'fake': fake_logits},
+              networks={'generator': run.network(decoder, 'images', z=run.normal(Z_DIM), **asked),
+                        'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
 
 
 if __name__ == '__main__':

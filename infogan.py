@@ -29,7 +29,7 @@ Z_DIM = 62               # length of the noise z
 CATEGORIES = 10          # of the categorical code, from 2 to 100
 CONTINUOUS = 2           # numbers of the continuous code, from 1 to 10
 LAMBDA = 1.0             # weight of L_I, in (0, inf)
-INVARIANCE = 1.0         # weight of a category that stays when a real picture is turned or moved a little, in [0, inf); the paper's 0
+INVARIANCE = 1.0         # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
 
 # networks
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
@@ -93,17 +93,19 @@ def codes(x):
 def turned(x, u):
     """x [B, h, w, c], u [B, 6] from [-1, 1) -> pictures turned by up to 0.25 radians, sheared, scaled, and moved by a 14th."""
     with tf.name_scope('turned'):
-        angle, shear, across, down, right, below = tf.unstack(u * [0.25, 0.2, 0.1, 0.1, IMAGE_SIZE / 14, IMAGE_SIZE / 14], axis=1)
+        angle, shear, wide, high, right, below = tf.unstack(u * [0.25, 0.2, 0.1, 0.1, IMAGE_SIZE / 14, IMAGE_SIZE / 14], axis=1)
         middle, zero = (IMAGE_SIZE - 1) / 2, tf.zeros_like(angle)
-        a, b = (1 + across) * tf.cos(angle), shear - tf.sin(angle)
-        c, d = tf.sin(angle), (1 + down) * tf.cos(angle)       # x' = a x + b y + ..., y' = c x + d y + ..., around the middle
+        a, b = (1 + wide) * tf.cos(angle), shear - tf.sin(angle)              # from (x, y) around the middle
+        c, d = tf.sin(angle), (1 + high) * tf.cos(angle)                      # it reads at (a x + b y, c x + d y)
         matrix = tf.stack([a, b, right + middle * (1 - a - b), c, d, below + middle * (1 - c - d), zero, zero], 1)
-        return tf.raw_ops.ImageProjectiveTransformV3(images=x, transforms=matrix, output_shape=[IMAGE_SIZE, IMAGE_SIZE], fill_value=-1.0,
-                                                     interpolation='BILINEAR', fill_mode='CONSTANT')
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=x, transforms=matrix, output_shape=[IMAGE_SIZE, IMAGE_SIZE], fill_value=-1.0, fill_mode='CONSTANT',
+            interpolation='BILINEAR')
 
 
 def invariance(logits, turned_logits):
-    """-E sum_c Q(c|x) log Q(c|x turned) for logits [B, CATEGORIES]: as in Elastic-InfoGAN (Ojha et al. 2020, arXiv:1910.01112)."""
+    """-E sum_c Q(c|x) log Q(c|x turned) of logits [B, CATEGORIES]; the idea is Elastic-InfoGAN's (Ojha et al. 2020,
+    arXiv:1910.01112)."""
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.nn.softmax(logits), logits=turned_logits),
                           name='invariance')
 
@@ -122,10 +124,10 @@ def main():
     test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
-        z = 2 * ops.uniform([BATCH_SIZE, Z_DIM], 'z') - 1
-        category = tf.one_hot(tf.cast(CATEGORIES * ops.uniform([BATCH_SIZE], 'category'), tf.int32), CATEGORIES)
-        code = 2 * ops.uniform([BATCH_SIZE, CONTINUOUS], 'code') - 1
-        other_x = turned(x, 2 * ops.uniform([BATCH_SIZE, 6], 'turn') - 1) if INVARIANCE else x
+        z = ops.uniform([BATCH_SIZE, Z_DIM], 'z', -1, 1)
+        category = ops.category(BATCH_SIZE, CATEGORIES, 'category')
+        code = ops.uniform([BATCH_SIZE, CONTINUOUS], 'code', -1, 1)
+        other_x = turned(x, ops.uniform([BATCH_SIZE, 6], 'turn', -1, 1)) if INVARIANCE else x
         with tf.variable_scope('test'):
             test = data.stored(test_images)
 
@@ -137,8 +139,9 @@ def main():
         logits, mean = recognition(features, training=True)
 
     with tf.name_scope('losses'):
-        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')  # -log D(x) - log(1 - D(G))
-        g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')                                # -log D(G)
+        # -log D(x) - log(1 - D(G)) and -log D(G)
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
+        g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')
         l_i = information(category, code, logits, mean)
         d_total = d_loss - LAMBDA * l_i
     if INVARIANCE:

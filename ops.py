@@ -228,8 +228,8 @@ def binary(x, u):
         return tf.cast(u < (x + 1) / 2, tf.float32)
 
 
-def uniform(shape, name):
-    """Float32 tensor of `shape` from U[0, 1); every session call that reads it draws anew.
+def uniform(shape, name, low=0.0, high=1.0):
+    """Float32 tensor of `shape` from U[low, high); every session call that reads it draws anew.
 
     Raises UserError if a `shape` that is known beforehand is larger than the machine's memory.
     """
@@ -237,14 +237,22 @@ def uniform(shape, name):
         graph.check_size(name, shape)
     draws = _draws(name)
     with tf.name_scope(name):
-        return tf.random.stateless_uniform(shape, _seed(draws))
+        u = tf.random.stateless_uniform(shape, _seed(draws))
+        return u if (low, high) == (0.0, 1.0) else low + (high - low) * u
+
+
+def category(batch_size, count, name):
+    """One-hot y [batch_size, count] of categories that are equally likely; every session call that reads it draws anew."""
+    with tf.name_scope(name):
+        return tf.one_hot(tf.cast(count * uniform([batch_size], 'u'), tf.int32), count)
 
 
 def in_blocks(function, x, size=500):
     """`function` of x [N, ...] to float32 [N, ...], `size` rows at a time: all at once would take gigabytes."""
     count = x.shape[0]
     rows = tf.reshape(tf.range(-(-count // size) * size) % count, [-1, size])
-    found = tf.map_fn(lambda some: function(tf.gather(x, some)), rows, tf.float32, parallel_iterations=1)
+    applied = tf.autograph.experimental.do_not_convert(lambda some: function(tf.gather(x, some)))
+    found = tf.map_fn(applied, rows, parallel_iterations=1, fn_output_signature=tf.float32)
     return tf.reshape(found, [-1, *found.shape[2:]])[:count]
 
 

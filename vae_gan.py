@@ -95,8 +95,10 @@ def main():
             test = data.stored(test_images[:COLUMNS])
 
     m, log_var = encoder(x, training=True)
+    with ops.network('encoder'):
+        z = m + tf.exp(log_var / 2) * e                                                    # from q(z|x)
     with tf.name_scope('reconstructed'):
-        reconstructed = decoder(m + tf.exp(log_var / 2) * e, training=True)
+        reconstructed = decoder(z, training=True)
     with tf.name_scope('drawn'):
         fake = decoder(z_p, training=True)
     with tf.name_scope('real'):
@@ -107,13 +109,15 @@ def main():
         reconstructed_logits, features = discriminator(reconstructed, training=True)
 
     with tf.name_scope('losses'):
-        prior = tf.reduce_mean(tf.reduce_sum(tf.exp(log_var) - (1 + log_var) + tf.square(m), 1) / 2, name='prior')  # KL(q || N(0, 1))
-        likelihood = tf.reduce_mean(tf.reduce_sum(tf.square(real_features - features), 1) / 2, name='likelihood')   # -log p(Dis_l(x)|z)
-        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + (tf.nn.softplus(fake_logits)                         # -L_GAN
-                                                                + tf.nn.softplus(reconstructed_logits)) / 2, name='d_loss')
-        fool = tf.reduce_mean(tf.nn.softplus(-fake_logits) + tf.nn.softplus(-reconstructed_logits)) / 2
+        prior = tf.reduce_sum(tf.exp(log_var) - (1 + log_var) + tf.square(m), 1) / 2            # KL(q(z|x) || N(0, 1))
+        likelihood = tf.reduce_sum(tf.square(real_features - features), 1) / 2                  # -log N(Dis_l(x); Dis_l(G(z)), 1)
+        prior, likelihood = tf.reduce_mean(prior, name='prior'), tf.reduce_mean(likelihood, name='likelihood')
+        # -L_GAN = -log D(x) - log(1 - D(G(z))), where half of the z are drawn from N(0, 1) and half from q(z|x)
+        judged = tf.nn.softplus(fake_logits) + tf.nn.softplus(reconstructed_logits)
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + judged / 2, name='d_loss')
+        fooling = tf.reduce_mean(tf.nn.softplus(-fake_logits) + tf.nn.softplus(-reconstructed_logits)) / 2
         e_loss = tf.add(prior, likelihood, name='e_loss')
-        g_loss = tf.add(fool, GAMMA * likelihood, name='g_loss')
+        g_loss = tf.add(fooling, GAMMA * likelihood, name='g_loss')
         scalars = {'d_loss': d_loss, 'e_loss': e_loss, 'g_loss': g_loss, 'prior': prior, 'likelihood': likelihood,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
