@@ -9,6 +9,8 @@ with its reconstruction.
 
 Page: docs/codes.md
 """
+import math
+
 import data
 import ops
 import run
@@ -17,58 +19,66 @@ import tensorflow.compat.v1 as tf
 
 # data
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
-IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
-CHANNELS = 1              # 1 is grey, 3 is colour
+IMAGE_SIZE = 28          # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
+CHANNELS = 1             # 1 is grey, 3 is colour
 
 # networks
-Z_DIM = 50                # length of the code z
-HIDDEN = 1024             # units of a hidden layer; each network has two
+Z_DIM = 50               # length of the code z
+WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
+HIDDEN = 256             # units of a fully connected layer
 
 # training
-STEPS = 24000             # one step is one update of D, then one of G and E
-BATCH_SIZE = 128          # pictures in an update
-LEARNING_RATE = 2e-4      # for Adam
-DECAY = 0.5               # share of the steps, the last ones, in which the learning rates decay linearly to 0, in [0, 1]
-BETA1 = 0.5               # Adam's beta1, in [0, 1)
-WEIGHT_DECAY = 2.5e-5     # weight of half the squared weights in both losses, in [0, inf)
-WEIGHT_AVERAGE = 0.999    # EMA decay of the weights of G and E, used for sampling, in [0, 1); 0 uses the raw weights
-SEED = 0                  # random seed
+STEPS = 12000            # one step is one update of D, then one of G and E
+BATCH_SIZE = 64          # pictures in an update
+D_LEARNING_RATE = 1e-3   # for Adam
+GE_LEARNING_RATE = 1e-3  # the same, of G and E
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.999   # EMA decay of the weights of G and E, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
 
 # reports
-SAMPLE_EVERY = 1000       # steps between pictures
-EVAL_EVERY = 2000         # steps between Frechet distances
-CHECKPOINT_EVERY = 2000   # steps between checkpoints
-COLUMNS = 16              # test pictures in the grid, from 1 to 1000
+COLUMNS = 16             # test pictures in the grid, from 1 to 1000
 
 
 def generator(z, training):
     """z [B, Z_DIM] in [-1, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        h = ops.dense(z, HIDDEN, 'dense1', bias=False)
+        depth = ops.depth(IMAGE_SIZE, CHANNELS)
+        side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                            # for 28 pixels:
+        h = ops.dense(z, side * side * filters, 'dense1', bias=False)
         h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
-        h = ops.dense(h, HIDDEN, 'dense2', bias=False)
-        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
-        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
-        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+        h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
+        for number in range(1, depth):
+            filters //= 2
+            h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
+            h = ops.batch_norm(h, training, f'norm{number + 1}', activation=tf.nn.relu)
+        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
+
+
+def seen(x, training):
+    """The layers that E and D have alike: x [B, h, w, c] in [-1, 1] -> [B, HIDDEN]."""
+    h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)                           # [B, 14, 14, WIDTH]
+    depth = ops.depth(IMAGE_SIZE, CHANNELS)
+    for number in range(2, depth + 1):
+        h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)                  # [B, 7, 7, 2 WIDTH]
+        h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
+    h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
+    return ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
 
 
 def encoder(x, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, Z_DIM], and the features [B, HIDDEN] before them."""
     with ops.network('encoder', initializer=ops.normal(0.02)):
-        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
-        h = ops.dense(h, HIDDEN, 'dense1', activation=tf.nn.leaky_relu)
-        h = ops.dense(h, HIDDEN, 'dense2', bias=False)
-        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.leaky_relu)
+        h = seen(x, training)
         return ops.dense(h, Z_DIM, 'code'), h
 
 
 def discriminator(x, z, training):
     """Pairs of x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] and z [B, Z_DIM] -> logits [B, 1], sigmoid(logits) = D(x, z)."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = tf.concat([tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), z], 1)
-        h = ops.dense(h, HIDDEN, 'dense1', activation=tf.nn.leaky_relu)
-        h = ops.dense(tf.concat([h, z], 1), HIDDEN, 'dense2', bias=False)
-        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.leaky_relu)
+        h = tf.concat([seen(x, training), ops.dense(z, HIDDEN, 'dense_z', activation=tf.nn.leaky_relu)], 1)
+        h = ops.dense(h, HIDDEN, 'dense2', bias=False)
+        h = ops.batch_norm(h, training, 'norm_pair', activation=tf.nn.leaky_relu)
         return ops.dense(h, 1, 'logits')
 
 
@@ -103,16 +113,9 @@ def main():
                    'D(x, E(x))': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x_E_x'),
                    'D(G(z), z)': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z_z')}
 
-        def weight_decay(*scopes):
-            return WEIGHT_DECAY * tf.add_n([tf.nn.l2_loss(v) for v in tf.trainable_variables()
-                                            if v.op.name.startswith(scopes) and v.op.name.endswith('/weights')])
-
-        d_total, ge_total = d_loss + weight_decay('discriminator/'), ge_loss + weight_decay('generator/', 'encoder/')
-
     with tf.variable_scope('optimizers'):
-        rate = LEARNING_RATE * tf.minimum(1.0, ops.linear_decay() / DECAY) if DECAY else LEARNING_RATE
-        d_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1), d_total, 'discriminator/', 'd_step')
-        ge_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1), ge_total, ('generator/', 'encoder/'), 'ge_step')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
+        ge_step = ops.minimize(tf.train.AdamOptimizer(GE_LEARNING_RATE, BETA1), ge_loss, ('generator/', 'encoder/'), 'ge_step')
 
     def pictures():
         return {'x': test, 'G(E(x))': generator(codes(test, training=False), training=False)}
