@@ -29,7 +29,7 @@ Z_DIM = 62               # length of the noise z
 CATEGORIES = 10          # of the categorical code, from 2 to 100
 CONTINUOUS = 2           # numbers of the continuous code, from 1 to 10
 LAMBDA = 1.0             # weight of L_I, in (0, inf)
-INVARIANCE = 1.0         # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
+INVARIANCE = 1.0         # weight of real pictures' categories that stay when they are turned a little, in [0, inf); the paper: 0
 
 # networks
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
@@ -104,10 +104,15 @@ def turned(x, u):
 
 
 def invariance(logits, turned_logits):
-    """-E sum_c Q(c|x) log Q(c|x turned) of logits [B, CATEGORIES]; the idea is Elastic-InfoGAN's (Ojha et al. 2020,
-    arXiv:1910.01112)."""
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.nn.softmax(logits), logits=turned_logits),
-                          name='invariance')
+    """I(c; c') in nats of the categories of real pictures and of the same ones turned, for logits [B, CATEGORIES].
+
+    It is largest, ln CATEGORIES, where each picture's category is certain and stays, and all are equally frequent: invariant
+    information clustering (Ji, Henriques & Vedaldi 2018, arXiv:1807.06653, eq. 3).
+    """
+    p = tf.matmul(tf.nn.softmax(logits), tf.nn.softmax(turned_logits), transpose_a=True) / BATCH_SIZE
+    p = (p + tf.transpose(p)) / 2                                                          # P(c, c')
+    h, h_pair = (-tf.reduce_sum(q * tf.math.log(q + 1e-8)) for q in (tf.reduce_sum(p, 0), p))
+    return tf.subtract(2 * h, h_pair, name='I_turned')
 
 
 def information(category, code, logits, mean):
@@ -144,17 +149,17 @@ def main():
         g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')
         l_i = information(category, code, logits, mean)
         d_total = d_loss - LAMBDA * l_i
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'L_I': l_i,
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
     if INVARIANCE:
         with tf.name_scope('real'):
             real_category, _ = recognition(real_features, training=True)
         with tf.name_scope('turned'):
             turned_category, _ = recognition(discriminator(other_x, training=True)[1], training=True)
         with tf.name_scope('losses/'):
-            d_total += INVARIANCE * invariance(real_category, turned_category)
-    with tf.name_scope('losses/'):
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'L_I': l_i,
-                   'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
-                   'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
+            scalars['I_turned'] = invariance(real_category, turned_category)
+            d_total -= INVARIANCE * scalars['I_turned']
 
     with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_total,
