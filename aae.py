@@ -51,17 +51,14 @@ def encoder(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, Z_DIM]."""
     with ops.network('encoder'):
         h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
-        for number, units in enumerate(HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense_stack(h, HIDDEN)
         return ops.dense(h, Z_DIM, 'code')
 
 
 def decoder(z):
     """z [B, Z_DIM] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('decoder'):
-        h = z
-        for number, units in enumerate(reversed(HIDDEN), 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense_stack(z, reversed(HIDDEN))
         h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
         return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
@@ -70,8 +67,7 @@ def code_discriminator(*pairs):
     """Pairs of z [B, Z_DIM] and y [B, K + 1], its part of the prior, the last one for unknown -> logits [B of all pairs, 1]."""
     with ops.network('code_discriminator'):
         h = tf.concat([tf.concat(pair, 1) for pair in pairs], 0)
-        for number, units in enumerate(HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense_stack(h, HIDDEN)
         return ops.dense(h, 1, 'logits')
 
 

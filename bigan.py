@@ -9,8 +9,6 @@ with its reconstruction.
 
 Page: docs/codes.md
 """
-import math
-
 import data
 import ops
 import run
@@ -30,7 +28,7 @@ HIDDEN = 256             # units of a fully connected layer
 # training
 STEPS = 12000            # one step is one update of D, then one of G and E
 BATCH_SIZE = 64          # pictures in an update
-D_LEARNING_RATE = 1e-3   # for Adam
+D_LEARNING_RATE = 2e-4   # for Adam
 GE_LEARNING_RATE = 1e-3  # the same, of G and E
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.999   # EMA decay of the weights of G and E, used for sampling, in [0, 1); 0 uses the raw weights
@@ -43,41 +41,24 @@ COLUMNS = 16             # test pictures in the grid, from 1 to 1000
 def generator(z, training):
     """z [B, Z_DIM] in [-1, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        depth = ops.depth(IMAGE_SIZE, CHANNELS)
-        side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                            # for 28 pixels:
-        h = ops.dense(z, side * side * filters, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
-        h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
-        for number in range(1, depth):
-            filters //= 2
-            h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
-            h = ops.batch_norm(h, training, f'norm{number + 1}', activation=tf.nn.relu)
-        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
-
-
-def seen(x, training):
-    """The layers that E and D have alike: x [B, h, w, c] in [-1, 1] -> [B, HIDDEN]."""
-    h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)                           # [B, 14, 14, WIDTH]
-    depth = ops.depth(IMAGE_SIZE, CHANNELS)
-    for number in range(2, depth + 1):
-        h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)                  # [B, 7, 7, 2 WIDTH]
-        h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
-    h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
-    return ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
+        return ops.deconv_stack(z, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
 def encoder(x, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, Z_DIM], and the features [B, HIDDEN] before them."""
     with ops.network('encoder', initializer=ops.normal(0.02)):
-        h = seen(x, training)
+        h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN, 'dense1', bias=False)
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
         return ops.dense(h, Z_DIM, 'code'), h
 
 
 def discriminator(x, z, training):
     """Pairs of x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] and z [B, Z_DIM] -> logits [B, 1], sigmoid(logits) = D(x, z)."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = tf.concat([seen(x, training), ops.dense(z, HIDDEN, 'dense_z', activation=tf.nn.leaky_relu)], 1)
-        h = ops.dense(h, HIDDEN, 'dense2', bias=False)
+        h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN, 'dense_x', bias=False)
+        h = ops.batch_norm(h, training, 'norm_x', activation=tf.nn.leaky_relu)
+        h_z = ops.dense(z, HIDDEN, 'dense_z', activation=tf.nn.leaky_relu)
+        h = ops.dense(tf.concat([h, h_z], 1), HIDDEN, 'dense_pair', bias=False)
         h = ops.batch_norm(h, training, 'norm_pair', activation=tf.nn.leaky_relu)
         return ops.dense(h, 1, 'logits')
 

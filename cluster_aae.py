@@ -50,8 +50,7 @@ def encoder(x, categories, dropout=0.0):
     with ops.network('encoder'):
         h = (tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]) + 1) / 2
         h = ops.dropout(h, dropout, 'dropout')
-        for number, units in enumerate(HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense_stack(h, HIDDEN)
         logits = ops.dense(h, categories, 'category')
         return logits, tf.nn.softmax(logits, name='y'), ops.dense(h, Z_DIM, 'style')
 
@@ -59,9 +58,7 @@ def encoder(x, categories, dropout=0.0):
 def decoder(z, y):
     """z [B, Z_DIM], y [B, categories] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('decoder'):
-        h = tf.concat([z, y], 1)
-        for number, units in enumerate(reversed(HIDDEN), 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense_stack(tf.concat([z, y], 1), reversed(HIDDEN))
         h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
         return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
@@ -69,10 +66,7 @@ def decoder(z, y):
 def code_discriminator(code, name):
     """Categories [B, K] or styles [B, Z_DIM] -> logits [B, 1]: are they drawn, or an encoder's?"""
     with ops.network(name):
-        h = code
-        for number, units in enumerate(HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
-        return ops.dense(h, 1, 'logits')
+        return ops.dense(ops.dense_stack(code, HIDDEN), 1, 'logits')
 
 
 def judged(y, z):

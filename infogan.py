@@ -14,7 +14,8 @@ import math
 import data
 import ops
 import run
-from plumbing import measures
+import viz
+from plumbing import measures, savedmodel
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -36,7 +37,7 @@ WIDTH = 64               # channels of the layer nearest to the pixels; each lay
 HIDDEN = 256             # units of a fully connected layer
 
 # training
-STEPS = 6000             # one step is one update of D and Q, then one of G
+STEPS = 5000             # one step is one update of D and Q, then one of G
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
@@ -48,36 +49,21 @@ SEED = 0                 # random seed
 def generator(z, category, code, training):
     """z [B, Z_DIM] and code [B, CONTINUOUS] in [-1, 1), category [B, CATEGORIES], one-hot -> images [B, h, w, c] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        depth = ops.depth(IMAGE_SIZE, CHANNELS)
-        side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                            # for 28 pixels:
         h = ops.dense(tf.concat([z, category, code], 1), HIDDEN, 'dense1', bias=False)
         h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
-        h = ops.dense(h, side * side * filters, 'dense2', bias=False)
-        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
-        h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
-        for number in range(1, depth):
-            filters //= 2
-            h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
-            h = ops.batch_norm(h, training, f'norm{number + 2}', activation=tf.nn.relu)
-        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
+        return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
 def discriminator(x, training):
     """x [B, h, w, c] in [-1, 1] -> logits [B, 1], sigmoid(logits) = D(x), and the features [B, HIDDEN] that Q shares with D."""
-    depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)                       # [B, 14, 14, WIDTH]
-        for number in range(2, depth + 1):
-            h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
-            h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
-        h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
+        h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN, 'dense1', bias=False)
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
         return ops.dense(h, 1, 'logits'), h
 
 
 def recognition(features, training):
-    """D's features [B, HIDDEN] -> Q(c|x): logits [B, CATEGORIES] of the category, and the means [B, CONTINUOUS] of
-    Gaussians of variance 1."""
+    """D's features [B, HIDDEN] -> Q(c|x): logits [B, CATEGORIES], and the means [B, CONTINUOUS] of Gaussians of variance 1."""
     with ops.network('recognition', initializer=ops.normal(0.02)):
         h = ops.dense(features, 128, 'dense1', bias=False)
         h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
@@ -88,19 +74,6 @@ def codes(x):
     """x [B, h, w, c] in [-1, 1] -> [B, CATEGORIES + CONTINUOUS]: probabilities of the categories, and the numbers."""
     logits, mean = recognition(discriminator(x, training=False)[1], training=False)
     return tf.concat([tf.nn.softmax(logits), mean], 1)
-
-
-def turned(x, u):
-    """x [B, h, w, c], u [B, 6] from [-1, 1) -> pictures turned by up to 0.25 radians, sheared, scaled, and moved by a 14th."""
-    with tf.name_scope('turned'):
-        angle, shear, wide, high, right, below = tf.unstack(u * [0.25, 0.2, 0.1, 0.1, IMAGE_SIZE / 14, IMAGE_SIZE / 14], axis=1)
-        middle, zero = (IMAGE_SIZE - 1) / 2, tf.zeros_like(angle)
-        a, b = (1 + wide) * tf.cos(angle), shear - tf.sin(angle)              # from (x, y) around the middle
-        c, d = tf.sin(angle), (1 + high) * tf.cos(angle)                      # it reads at (a x + b y, c x + d y)
-        matrix = tf.stack([a, b, right + middle * (1 - a - b), c, d, below + middle * (1 - c - d), zero, zero], 1)
-        return tf.raw_ops.ImageProjectiveTransformV3(
-            images=x, transforms=matrix, output_shape=[IMAGE_SIZE, IMAGE_SIZE], fill_value=-1.0, fill_mode='CONSTANT',
-            interpolation='BILINEAR')
 
 
 def invariance(logits, turned_logits):
@@ -132,7 +105,7 @@ def main():
         z = ops.uniform([BATCH_SIZE, Z_DIM], 'z', -1, 1)
         category = ops.category(BATCH_SIZE, CATEGORIES, 'category')
         code = ops.uniform([BATCH_SIZE, CONTINUOUS], 'code', -1, 1)
-        other_x = turned(x, ops.uniform([BATCH_SIZE, 6], 'turn', -1, 1)) if INVARIANCE else x
+        other_x = ops.turned(x, ops.uniform([BATCH_SIZE, 6], 'turn', -1, 1)) if INVARIANCE else x
         with tf.variable_scope('test'):
             test = data.stored(test_images)
 
@@ -172,11 +145,21 @@ def main():
                                   [ops.in_blocks(codes, test)[:, :CATEGORIES]], tf.float32)
         return {'accuracy': tf.reshape(found, [])}
 
-    run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores={'real': real_logits, 'fake': fake_logits},
-              measures=dict if test_labels is None else accuracy, networks={
-                  'generator': run.network(generator, 'images', z=run.uniform(Z_DIM), category=run.label(CATEGORIES),
-                                           code=run.uniform(CONTINUOUS)),
-                  'recognition': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
+    made = run.network(generator, 'images', z=run.uniform(Z_DIM), category=run.label(CATEGORIES), code=run.uniform(CONTINUOUS))
+    recognized = run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))
+    folder, _ = run.train(globals(), updates=[d_step, g_step], scalars=scalars,
+                          scores={'real': real_logits, 'fake': fake_logits}, measures=dict if test_labels is None else accuracy,
+                          networks={'generator': made, 'recognition': recognized})
+    draw(folder)
+
+
+def draw(folder):
+    """Into a run's folder: traversal.png, a row for each category; each number of the code from -2 to 2, the others at 0."""
+    moved = np.concatenate([np.linspace(-2, 2, 9)[:, None] * np.eye(CONTINUOUS)[number] for number in range(CONTINUOUS)])
+    pictures = savedmodel.Loaded(folder, 'generator').draw({
+        'z': np.tile(np.random.default_rng(SEED).uniform(-1, 1, Z_DIM), [CATEGORIES * len(moved), 1]),
+        'category': np.arange(CATEGORIES).repeat(len(moved)), 'code': np.tile(moved, [CATEGORIES, 1])})
+    viz.save(folder / 'traversal.png', viz.grid(pictures, len(moved)))
 
 
 if __name__ == '__main__':

@@ -104,6 +104,42 @@ def maxout(x, units, pieces, name):
     return dense(x, units * pieces, name, activation=lambda h: functools.reduce(tf.maximum, tf.split(h, pieces, axis=1)))
 
 
+def dense_stack(x, units, activation=tf.nn.relu):
+    """x [B, n] through the layers dense1, dense2, ... of `units`, a number for each -> [B, units[-1]]."""
+    for number, count in enumerate(units, 1):
+        x = dense(x, count, f'dense{number}', activation=activation)
+    return x
+
+
+def conv_stack(x, width, training, activation=tf.nn.leaky_relu):
+    """x [B, s, s, c] -> features [B, n], by the convolutions of DCGAN's discriminator (arXiv:1511.06434, section 3).
+
+    Each of the layers conv1, conv2, ... halves the side, until 4 to 7 pixels are left; the first has `width` channels, each
+    other twice as many as the one before, and all but the first have batch norm. Raises UserError as `depth` does.
+    """
+    h = conv(x, width, 'conv1', activation=activation)                           # for 28 pixels: [B, 14, 14, width]
+    for number in range(2, depth(*x.shape[2:]) + 1):
+        h = conv(h, width << number - 1, f'conv{number}', bias=False)            # [B, 7, 7, 2 width]
+        h = batch_norm(h, training, f'conv{number}_norm', activation=activation)
+    return tf.reshape(h, [-1, math.prod(h.shape[1:])])
+
+
+def deconv_stack(h, size, channels, width, training):
+    """h [B, n] -> images [B, size, size, channels] in [-1, 1], by the layers of DCGAN's generator (arXiv:1511.06434, figure 1).
+
+    A fully connected layer, then deconv1, deconv2, ..., each of which doubles the side; the last but one has `width` channels.
+    Raises UserError as `depth` does.
+    """
+    count = depth(size, channels)
+    side, filters = size >> count, width << count - 1
+    h = batch_norm(dense(h, side * side * filters, 'project', bias=False), training, 'project_norm', activation=tf.nn.relu)
+    h = tf.reshape(h, [-1, side, side, filters])                                 # for 28 pixels: [B, 7, 7, 2 width]
+    for number in range(1, count):
+        h = conv_transpose(h, filters >> number, f'deconv{number}', bias=False)  # [B, 14, 14, width]
+        h = batch_norm(h, training, f'deconv{number}_norm', activation=tf.nn.relu)
+    return conv_transpose(h, channels, f'deconv{count}', activation=tf.tanh)     # [B, 28, 28, channels]
+
+
 def max_pool(x, size=2):
     """x [B, h, w, c] -> (maxima [B, h / size, w / size, c], where in each picture they were, for `unpool`)."""
     assert x.shape[1] % size == x.shape[2] % size == 0, f'{x.shape} cannot be cut into squares of {size}'
@@ -239,6 +275,20 @@ def uniform(shape, name, low=0.0, high=1.0):
     with tf.name_scope(name):
         u = tf.random.stateless_uniform(shape, _seed(draws))
         return u if (low, high) == (0.0, 1.0) else low + (high - low) * u
+
+
+def turned(x, u):
+    """x [B, s, s, c] in [-1, 1], u [B, 6] in [-1, 1) -> pictures turned by up to 0.25 radians, sheared by a fifth, scaled by a
+    tenth across and down, and moved by s / 14 pixels right and down; what comes in at an edge is -1."""
+    with tf.name_scope('turned'):
+        side = x.shape[1]
+        angle, shear, wide, high, right, below = tf.unstack(u * [0.25, 0.2, 0.1, 0.1, side / 14, side / 14], axis=1)
+        middle, zero = (side - 1) / 2, tf.zeros_like(angle)
+        a, b = (1 + wide) * tf.cos(angle), shear - tf.sin(angle)              # from (x, y) around the middle
+        c, d = tf.sin(angle), (1 + high) * tf.cos(angle)                      # it reads at (a x + b y, c x + d y)
+        matrix = tf.stack([a, b, right + middle * (1 - a - b), c, d, below + middle * (1 - c - d), zero, zero], 1)
+        return tf.raw_ops.ImageProjectiveTransformV3(images=x, transforms=matrix, output_shape=[side, side], fill_value=-1.0,
+                                                     fill_mode='CONSTANT', interpolation='BILINEAR')
 
 
 def category(batch_size, count, name):

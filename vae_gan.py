@@ -8,8 +8,6 @@ layer of the discriminator, not in pixels: so a stroke that is a pixel off costs
 
 Page: docs/codes.md
 """
-import math
-
 import data
 import ops
 import run
@@ -43,40 +41,21 @@ COLUMNS = 16             # test pictures in the grid, from 1 to 1000
 
 def encoder(x, training):
     """x [B, h, w, c] in [-1, 1] -> m, log_var [B, Z_DIM]: mean and log-variance of q(z|x)."""
-    depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('encoder', initializer=ops.normal(0.02)):
-        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.relu)                             # for 28 pixels: [B, 14, 14, WIDTH]
-        for number in range(2, depth + 1):
-            h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
-            h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.relu)
-        h = tf.reshape(h, [-1, math.prod(h.shape[1:])])
+        h = ops.conv_stack(x, WIDTH, training, tf.nn.relu)
         return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'log_var')
 
 
 def decoder(z, training):
     """z [B, Z_DIM] -> images [B, h, w, c] in [-1, 1]; from N(0, 1) it is the generator."""
     with ops.network('decoder', initializer=ops.normal(0.02)):
-        depth = ops.depth(IMAGE_SIZE, CHANNELS)
-        side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1
-        h = ops.dense(z, side * side * filters, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
-        h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
-        for number in range(1, depth):
-            filters //= 2
-            h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
-            h = ops.batch_norm(h, training, f'norm{number + 1}', activation=tf.nn.relu)
-        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
+        return ops.deconv_stack(z, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
 def discriminator(x, training):
     """x [B, h, w, c] in [-1, 1] -> logits [B, 1], sigmoid(logits) = D(x), and Dis_l(x): the last features before them."""
-    depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)                       # [B, 14, 14, WIDTH]
-        for number in range(2, depth + 1):
-            h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
-            h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
-        h = tf.reshape(h, [-1, math.prod(h.shape[1:])])
+        h = ops.conv_stack(x, WIDTH, training)
         return ops.dense(h, 1, 'logits'), h
 
 

@@ -84,7 +84,7 @@ def test_pictures_are_turned_as_scipy_turns_them():
     x = np.where(np.hypot(*np.mgrid[-13.5:14, -13.5:14])[:, :, None] < 9, x, -1).astype('f')  # nothing at the edge
     u = np.random.default_rng(0).uniform(-1, 1, [3, 6]).astype('f')
     u[0] = 0
-    found = evaluate(infogan.turned(tf.constant(x), tf.constant(u)))
+    found = evaluate(ops.turned(tf.constant(x), tf.constant(u)))
     np.testing.assert_array_equal(found[0], x[0])
     for picture, ours, (angle, shear, wide, high, right, below) in zip(x, found, u, strict=True):
         cos, sin = math.cos(angle / 4), math.sin(angle / 4)
