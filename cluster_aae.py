@@ -30,6 +30,9 @@ Z_DIM = 5                 # length of the style z
 HIDDEN = (1000, 1000)     # units of the hidden layers of all networks
 DROPOUT = 0.2             # share of the encoder's input that training sets to 0, in [0, 1)
 
+# loss
+INVARIANCE = 1.0          # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
+
 # training
 STEPS = 20000             # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
 BATCH_SIZE = 128          # pictures in an update
@@ -93,6 +96,7 @@ def main():
         x = data.batches(images, BATCH_SIZE)
         y = ops.category(BATCH_SIZE, categories, 'category')
         z = ops.noise([BATCH_SIZE, Z_DIM])
+        other_x = ops.turned(x, ops.uniform([BATCH_SIZE, 6], 'turn', -1, 1)) if INVARIANCE else x
         with tf.variable_scope('test'):
             test = data.stored(test_images)
         if LABELS:
@@ -110,7 +114,13 @@ def main():
         real_logits, fake_logits = tf.stack(real), tf.stack(fake)
         d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
         e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')   # -log D(E(x)), the mean of both D
-        scalars = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss}
+        scalars, e_total = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss}, e_loss
+    if INVARIANCE:
+        with tf.name_scope('turned'):
+            _, turned_y, _ = encoder(other_x, categories, DROPOUT)
+        with tf.name_scope('losses/'):
+            scalars['I_turned'] = ops.mutual_information(y_x, turned_y, 'I_turned')
+            e_total -= INVARIANCE * scalars['I_turned']
 
     if LABELS:
         with tf.name_scope('labelled'):
@@ -124,7 +134,7 @@ def main():
         ae_step = ops.minimize(tf.train.AdamOptimizer(rate), loss, ('encoder/', 'decoder/'), 'ae_step')
         d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss,
                               ('category_discriminator/', 'style_discriminator/'), 'd_step')
-        e_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), e_loss, 'encoder/', 'e_step')
+        e_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), e_total, 'encoder/', 'e_step')
         updates = [ae_step, d_step, e_step]
         if LABELS:
             updates.append(ops.minimize(tf.train.AdamOptimizer(rate), scalars['class_loss'], 'encoder/', 'c_step'))

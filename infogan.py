@@ -76,18 +76,6 @@ def codes(x):
     return tf.concat([tf.nn.softmax(logits), mean], 1)
 
 
-def invariance(logits, turned_logits):
-    """I(c; c') in nats of the categories of real pictures and of the same ones turned, for logits [B, CATEGORIES].
-
-    It is largest, ln CATEGORIES, where each picture's category is certain and stays, and all are equally frequent: invariant
-    information clustering (Ji, Henriques & Vedaldi 2018, arXiv:1807.06653, eq. 3).
-    """
-    p = tf.matmul(tf.nn.softmax(logits), tf.nn.softmax(turned_logits), transpose_a=True) / BATCH_SIZE
-    p = (p + tf.transpose(p)) / 2                                                          # P(c, c')
-    h, h_pair = (-tf.reduce_sum(q * tf.math.log(q + 1e-8)) for q in (tf.reduce_sum(p, 0), p))
-    return tf.subtract(2 * h, h_pair, name='I_turned')
-
-
 def information(category, code, logits, mean):
     """L_I = H(c) + E log Q(c|x) in nats, a lower bound of the mutual information of c and the picture (eq. 5)."""
     seen = tf.nn.softmax_cross_entropy_with_logits_v2(labels=category, logits=logits)      # -log Q(category|x)
@@ -131,7 +119,7 @@ def main():
         with tf.name_scope('turned'):
             turned_category, _ = recognition(discriminator(other_x, training=True)[1], training=True)
         with tf.name_scope('losses/'):
-            scalars['I_turned'] = invariance(real_category, turned_category)
+            scalars['I_turned'] = ops.mutual_information(tf.nn.softmax(real_category), tf.nn.softmax(turned_category), 'I_turned')
             d_total -= INVARIANCE * scalars['I_turned']
 
     with tf.variable_scope('optimizers'):

@@ -291,6 +291,19 @@ def turned(x, u):
                                                      fill_mode='CONSTANT', interpolation='BILINEAR')
 
 
+def mutual_information(p, q, name):
+    """I(c; c') in nats of categories c and c' with the probabilities p and q [B, K], of each pair of a batch.
+
+    It is largest, ln K, where they are certain and agree, and all categories are equally frequent. Of pictures and the same ones
+    turned it is the objective of invariant information clustering (Ji, Henriques & Vedaldi 2018, arXiv:1807.06653, eq. 3).
+    """
+    with tf.name_scope(name):
+        joint = tf.matmul(p, q, transpose_a=True) / p.shape[0]
+        joint = (joint + tf.transpose(joint)) / 2                                          # P(c, c') [K, K]
+        h, h_both = (-tf.reduce_sum(x * tf.math.log(x + 1e-8)) for x in (tf.reduce_sum(joint, 0), joint))
+        return tf.subtract(2 * h, h_both, name=name)
+
+
 def category(batch_size, count, name):
     """One-hot y [batch_size, count] of categories that are equally likely; every session call that reads it draws anew."""
     with tf.name_scope(name):
