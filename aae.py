@@ -24,7 +24,7 @@ import tensorflow.compat.v1 as tf
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
 CHANNELS = 1              # 1 is grey, 3 is colour
-LABELS = 0                # labelled training pictures, as many of each class, for the other priors than 'gaussian'
+LABELS = 0                # labelled training pictures, from 0 to 1000000, as many of each class; for priors with parts
 
 # networks
 PRIOR = 'gaussian'        # 'gaussian', 'mixture' or 'roll': N(0, 1), a mixture of Gaussians, or a swiss roll, in the plane

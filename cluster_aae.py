@@ -21,7 +21,7 @@ import tensorflow.compat.v1 as tf
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
 CHANNELS = 1              # 1 is grey, 3 is colour
-LABELS = 0                # labelled training pictures, as many of each class; 0 for clusters without labels
+LABELS = 0                # labelled training pictures, from 0 to 1000000, as many of each class; 0 for clusters without
 LABEL_SEED = 0            # which of them, from 0 to 1000000
 
 # networks

@@ -17,12 +17,12 @@ LARGEST = 2**30  # bytes of a tensor, or CHANNELS times the output: somebody els
 CHANNELS = 256
 SUMS = 'SHA256SUMS'  # beside the SavedModel; `sha256sum -c SHA256SUMS` checks it too
 OPERATIONS = {  # that our networks consist of: they compute, and read or write nothing but their own variables
-    'AddV2', 'AvgPool', 'BiasAdd', 'Cast', 'ConcatV2', 'Const', 'Conv2D', 'Conv2DBackpropInput', 'DepthToSpace', 'Elu', 'Exp',
-    'ExpandDims', 'FusedBatchNormV3', 'GatherV2', 'Identity', 'IdentityN', 'LeakyRelu', 'MatMul', 'MaxPool',
-    'MaxPoolWithArgmax', 'Maximum', 'Mean', 'Minimum', 'Mul', 'Neg', 'OneHot', 'Pack', 'Placeholder', 'ReadVariableOp',
+    'AddV2', 'AvgPool', 'BiasAdd', 'Cast', 'ConcatV2', 'Const', 'Conv2D', 'Conv2DBackpropInput', 'Cos', 'DepthToSpace', 'Elu',
+    'Erf', 'Exp', 'ExpandDims', 'FusedBatchNormV3', 'GatherV2', 'Identity', 'IdentityN', 'LeakyRelu', 'MatMul', 'MaxPool',
+    'MaxPoolWithArgmax', 'Maximum', 'Mean', 'Minimum', 'Mul', 'Neg', 'OneHot', 'Pack', 'Placeholder', 'Range', 'ReadVariableOp',
     'RealDiv', 'Relu', 'Reshape', 'ResizeNearestNeighbor', 'ResourceGather', 'ReverseV2', 'Rsqrt', 'Selu', 'Shape', 'Sigmoid',
-    'Softmax', 'Softplus', 'Split', 'Sqrt', 'Square', 'Squeeze', 'StridedSlice', 'Sub', 'Sum', 'Tanh', 'Tile', 'Transpose',
-    'VarHandleOp', 'ZerosLike'}
+    'Sin', 'Softmax', 'Softplus', 'Split', 'Sqrt', 'Square', 'Squeeze', 'StridedSlice', 'Sub', 'Sum', 'Tanh', 'Tile',
+    'Transpose', 'VarHandleOp', 'ZerosLike'}
 
 
 def export(path, network, values):

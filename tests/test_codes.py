@@ -10,6 +10,8 @@ import ops
 from plumbing import files, measures
 
 import drive
+import forkserver
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -206,3 +208,37 @@ def test_the_prior_of_vae_gan_is_the_divergence_from_n01(build):
     q = scipy.stats.norm(1, 2)
     expected = q.expect(lambda x: q.logpdf(x) - scipy.stats.norm.logpdf(x))
     assert found == pytest.approx(3 * expected, rel=1e-4)
+
+
+# runs, as a user has them
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, given, left', [
+    ('infogan', ['--width', '2', '--hidden', '16'], ['traversal.png']),
+    ('aae', ['--hidden', '16', '--prior', 'roll', '--labels', '20'], ['codes.png', 'manifold.png']),
+    ('aae', ['--hidden', '16', '--z-dim', '3'], ['codes.png'])])
+def test_a_run_leaves_its_pictures_and_fresh_removes_them(name, given, left, tmp_path):
+    command = [name, *given, '--batch-size', '8', '--steps', '2', '--eval-every', '0', '--run-dir', tmp_path / 'run']
+    status, _, error = forkserver.run(*command)
+    assert status == 0, error
+    for picture in left:
+        assert np.ptp(iio.imread(tmp_path / 'run' / picture)) > 0
+        (tmp_path / 'run' / picture).write_text('old')
+    status, out, error = forkserver.run(*command, '--fresh', '--no-such-flag')
+    assert status == 2 and all((tmp_path / 'run' / picture).read_text() == 'old' for picture in left)
+    status, out, error = forkserver.run(*command, '--fresh')
+    assert status == 0 and all(picture in out.split('removes the run', 1)[1] for picture in left)
+
+
+@pytest.mark.slow
+def test_labels_make_a_generator_that_can_be_asked_for_a_class(tmp_path):
+    """The roll with labels: as `label`, by name or number; without labels its sections have no names."""
+    for labels, expected in ('20', 0), ('0', 2):
+        run = tmp_path / labels
+        status, _, error = forkserver.run('aae', '--hidden', '16', '--prior', 'roll', '--labels', labels, '--batch-size', '8',
+                                          '--steps', '2', '--eval-every', '0', '--run-dir', run)
+        assert status == 0, error
+        status, _, error = forkserver.run('sample', run, '--class', '3', '--count', '4', '--npz', tmp_path / 'some.npz')
+        assert status == expected and bool(expected) == error.startswith('error: '), error
+    with np.load(tmp_path / 'some.npz') as found:
+        assert found['labels'].tolist() == [3] * 4 and found['images'].shape == (4, 28, 28, 1)
