@@ -23,13 +23,13 @@ CHANNELS = 1             # 1 is grey, 3 is colour
 # networks
 Z_DIM = 50               # length of the code z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
-HIDDEN = 256             # units of a fully connected layer
+HIDDEN = 512             # units of a fully connected layer
 
 # training
 STEPS = 12000            # one step is one update of D, then one of G and E
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 2e-4   # for Adam
-GE_LEARNING_RATE = 1e-3  # the same, of G and E
+GE_LEARNING_RATE = 2e-4  # the same, of G and E
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.999   # EMA decay of the weights of G and E, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
@@ -55,11 +55,10 @@ def encoder(x, training):
 def discriminator(x, z, training):
     """Pairs of x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] and z [B, Z_DIM] -> logits [B, 1], sigmoid(logits) = D(x, z)."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN, 'dense_x', bias=False)
-        h = ops.batch_norm(h, training, 'norm_x', activation=tf.nn.leaky_relu)
-        h_z = ops.dense(z, HIDDEN, 'dense_z', activation=tf.nn.leaky_relu)
-        h = ops.dense(tf.concat([h, h_z], 1), HIDDEN, 'dense_pair', bias=False)
-        h = ops.batch_norm(h, training, 'norm_pair', activation=tf.nn.leaky_relu)
+        h = tf.concat([tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), z], 1)
+        h = ops.dense(h, HIDDEN, 'dense1', activation=tf.nn.leaky_relu)
+        h = ops.dense(tf.concat([h, z], 1), HIDDEN, 'dense2', bias=False)
+        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.leaky_relu)
         return ops.dense(h, 1, 'logits')
 
 

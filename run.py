@@ -4,6 +4,7 @@ A script ends in `run.train(...)`; started as a program it calls `run.main(globa
 every script; a script that has one of them too has a default of its own.
 """
 import contextlib
+import json
 import logging
 import math
 import pathlib
@@ -69,7 +70,7 @@ def _raised():
         logger.setLevel(level)
 
 
-def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict, scores=None):
+def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict, finals=None, scores=None):
     """Trains the script's STEPS, resuming from the last checkpoint of the same run, and fills the run's folder.
 
     script: the script's `globals()`; its constants are the settings of the run.
@@ -81,9 +82,12 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     draw: function of the arrays that `pictures` then returns as a list of tensors -> the picture itself, uint8 [h, w] or
         [h, w, 3].
     measures: function () -> {name: scalar tensor} that depends on no random batch, to report every EVAL_EVERY steps.
+    finals: (tensor of examples [N, ...] that depends on no random batch, function of one of them [1, ...] and its number [] ->
+        {name: tensor}) of measures that take long: finals.json gets their means over the examples, once, at the end of the
+        run; see `bounds.means`.
     scores: {'real': tensor, 'fake': tensor} of D's scores, of which TensorBoard gets histograms.
     These functions are applied on the averages (EMA, decay WEIGHT_AVERAGE) of the weights; see `graph.sampling`.
-    Returns (folder, {name of a measure: its value at the end}).
+    Returns (folder, {name of a measure, or of one of `finals`: its value at the end}).
     Raises files.UserError for a folder that is another run's or in use, damaged checkpoints, and values that are not finite.
     """
     settings, classes = _settings(script, updates)
@@ -104,7 +108,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     shape = sampler.shape(networks, averaged)
     watch = _watch(settings, shape, networks)
     frechet = watch.columns[0] if watch else None
-    left = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif']
+    left = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif',
+            *(['finals.json'] if finals else [])]                  # last: it may take minutes
     built = code.fingerprint(graph_def, [[update.name for update in updates], list(scalars)],
                              [script['__file__'], *_modules(script)])
     owner = runfolder.Owner(name, settings, {name: found.described() for name, found in networks.items()}, classes, built)
@@ -121,7 +126,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         if start >= steps and not completed.lacks([*networks, *left], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
             print(f'finished: {folder} is at step {start}; {more} trains further')
-            return folder, sample.measured()
+            return folder, {**sample.measured(), **_finals(folder, finals)}
         calls, reporting = ([(session.make_callable(tensors), names) for tensors, names in some] for some in (fetches, reports))
         columns = {**{name: _section(name) for name in scalars},
                    **dict.fromkeys([*(averaged.measured if settings['EVAL_EVERY'] else []), *(watch.columns if watch else [])],
@@ -191,6 +196,11 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                     viz.curves(folder / name, folder / 'scalars.csv', real, log_loss)
                 elif name == 'samples.gif':
                     viz.film(folder / name, recorder.pictures(folder))
+                elif name == 'finals.json':
+                    print('measuring example by example', flush=True)
+                    found = sample.means(*finals)
+                    files.write_json(folder / name, {name: value.tolist() for name, value in found.items()})
+                    numbers |= {name: value for name, value in found.items() if value.ndim == 0}
                 elif frechet:
                     with progress.alive('measuring the samples'):
                         numbers, line = evaluation.report(folder, settings['DATASET'], shape, real)
@@ -200,6 +210,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                 else:
                     files.write_json(folder / name, {name: float(value) for name, value in result.items()})
                 completed.add([name], step)
+            result |= _finals(folder, finals)
             record.end(step, numbers)
         checkpoints.keep(folder / 'checkpoints', step, 1)
     more = f'; draw more with: python sample.py {folder}' if shape else ''
@@ -256,6 +267,11 @@ def _watch(settings, shape, networks):
 def _section(name):
     """The section of TensorBoard that a scalar of a script is shown in."""
     return 'D' if name.startswith(('D(', 'real_', 'fake_')) else 'loss'
+
+
+def _finals(folder, finals):
+    """What a run that has ended knows of its `finals`."""
+    return json.loads((folder / 'finals.json').read_text()) if finals else {}
 
 
 def _due(settings, constant, step):

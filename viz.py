@@ -219,8 +219,14 @@ def lines(path, named, across, up):
 
 
 def scatter(path, points, labels):
-    """Draws points [N, 2] coloured by their labels [N], whole numbers from 0 up (10 colours in turn), or all alike if None."""
+    """Draws points [N, n] coloured by their labels [N], whole numbers from 0 up (10 colours in turn), or all alike if None.
+
+    Of more than two numbers it is the plane of their first two principal components.
+    """
     import matplotlib.figure
+
+    if points.shape[1] > 2:
+        points = points @ np.linalg.svd(points - points.mean(0), full_matrices=False)[2].T[:, :2]
 
     figure = matplotlib.figure.Figure(figsize=(6.4, 6), layout='constrained')
     axes = figure.add_subplot(aspect='equal')

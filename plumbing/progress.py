@@ -12,9 +12,9 @@ BAR = '{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{remaining}, {rate_fmt}{po
 BESIDES = 38  # columns of it, with a bar of a few, besides the postfix
 
 
-def bar(start, steps):
+def bar(start, steps, unit='step'):
     """A tqdm bar that begins at step `start` of `steps`."""
-    return tqdm.tqdm(total=steps, initial=start, unit='step', bar_format=BAR, ncols=_columns(), smoothing=0.05,
+    return tqdm.tqdm(total=steps, initial=start, unit=unit, bar_format=BAR, ncols=_columns(), smoothing=0.05,
                      mininterval=0.2 if _is_watched() else 20)
 
 

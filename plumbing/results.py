@@ -89,8 +89,8 @@ class Table(typing.NamedTuple):
 def read(folder):
     """The Run of a folder. Reads only.
 
-    Raises files.UserError as `runfolder.read` does, and for a metrics.json or scalars.csv that is damaged. A last line of
-    scalars.csv that is still being written is left out.
+    Raises files.UserError as `runfolder.read` does, and for a metrics.json, finals.json or scalars.csv that is damaged. A last
+    line of scalars.csv that is still being written is left out.
     """
     folder = pathlib.Path(folder)
     record = runfolder.read(folder)
@@ -98,6 +98,7 @@ def read(folder):
     pictures = [(recorder.step_of(path), path) for path in recorder.pictures(folder)]
     completed = runfolder.Completed(folder).step if (folder / 'completed.json').exists() else 0
     final, real, along, count, measured = _metrics(folder / 'metrics.json', record['settings']['DATASET'])
+    final |= _metrics(folder / 'finals.json', '')[0]
     for name, (_, values) in curves.items():
         if len(values) and name not in final and (TESTED.fullmatch(name) or not measured and WATCHED.fullmatch(name)):
             final[name] = float(values[-1])
@@ -118,7 +119,7 @@ def read_all(folders):
 
 
 def _metrics(path, dataset):
-    """(final, real, along, count, measured) of a metrics.json; ({}, {}, {}, 0, '') where there is none."""
+    """(final, real, along, count, measured) of a metrics.json or finals.json; ({}, {}, {}, 0, '') where there is none."""
     try:
         record = json.loads(files.content(path))
         model, real, count = (record['model'], record['real'], record.get('count', 0)) if 'model' in record else (record, {}, 0)
@@ -210,7 +211,7 @@ def aim(column):
         return 'low'
     if column in measures.AIM or not TESTED.fullmatch(column):
         return measures.AIM.get(column)
-    return 'high' if column.endswith('elbo') else 'low' if column.endswith(('error', 'loss')) else None
+    return 'high' if column.endswith(('elbo', 'bound')) else 'low' if column.endswith(('error', 'loss')) else None
 
 
 def real_level(run, column):

@@ -23,8 +23,8 @@ except ImportError:  # Windows: two programs that train in one folder are not no
 RECORDED = ('script', 'settings', 'networks', 'classes', 'code', 'versions')  # the keys of settings.json
 MADE = (  # by training and by commands, in a run's folder, besides its networks; settings.json is removed last
     'checkpoints', 'completed.json', 'events.out.tfevents.*', 'scalars.csv', 'scalars-damaged.csv', 'samples', 'samples.gif',
-    'losses.png', 'metrics.json', 'nearest.png', 'confusions.png', 'retrieval.png', 'samples.png', 'sample-*.png', 'codes.png',
-    'walk.png', 'manifold.png', 'analogies.png', 'traversal.png')
+    'losses.png', 'metrics.json', 'finals.json', 'nearest.png', 'confusions.png', 'retrieval.png', 'samples.png', 'sample-*.png',
+    'codes.png', 'walk.png', 'traversal.png', 'manifold.png', 'analogies.png')
 DECIDE = 'tensorflow', 'processor', 'threads'  # those of `_versions` that bits are known to depend on
 AGAIN = 'give another --run-dir, or --fresh to start again'
 

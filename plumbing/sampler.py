@@ -1,5 +1,5 @@
 """Draws from the averaged networks in the session that trains."""
-from plumbing import networks, pixels
+from plumbing import bounds, networks, pixels
 
 import numpy as np
 
@@ -50,6 +50,10 @@ class Sampler:
     def measured(self):
         """{name: value} of the script's `measures`."""
         return self._session.run(self._averaged.measured)
+
+    def means(self, examples, function):
+        """What `bounds.means` makes of a tensor of examples [N, ...] and a function, with the averaged weights."""
+        return bounds.means(function, self._session.run(examples), self.weights())
 
     def weights(self):
         """{name of a variable: its average}."""

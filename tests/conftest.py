@@ -28,7 +28,7 @@ from plumbing import checkpoints
 _keep = checkpoints.keep
 checkpoints.keep = lambda folder, step, count: None if count == 1 else _keep(folder, step, count)
 '''
-SMALLER = {'WIDTH': 2, 'HIDDEN': 16, 'UNROLL': 1}  # where a script has a constant of this name
+SMALLER = {'WIDTH': 2, 'HIDDEN': 16, 'UNROLL': 1, 'BOUND_DRAWS': 20}  # where a script has a constant of this name
 
 
 def small(script):

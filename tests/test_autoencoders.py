@@ -1,5 +1,9 @@
 """Auto-encoders and the VAE against NumPy, SciPy and scikit-learn; their runs as a user has them."""
+import functools
 import importlib
+import json
+import re
+import shutil
 
 import autoencoder
 import conv_autoencoder
@@ -8,7 +12,7 @@ import ops
 import retrieval
 import sample
 import vae
-from plumbing import files, flags, savedmodel
+from plumbing import bounds, files, flags, graph, networks, savedmodel
 
 import drive
 import forkserver
@@ -24,7 +28,23 @@ from sklearn.neighbors import NearestNeighbors
 pytestmark = pytest.mark.usefixtures('fresh_graph')
 SMALLER = {'autoencoder': ['--hidden', '24', '16', '--code-size', '4', '--noise', '0.2'],
            'conv_autoencoder': ['--width', '3', '--code-size', '4'],
-           'vae': ['--hidden', '24', '--z-dim', '2', '--eval-count', '200']}
+           'vae': ['--hidden', '24', '--z-dim', '2', '--eval-count', '200', '--bound-draws', '50', '--bound-pictures', '30']}
+
+# A bomb: Ctrl-C at the tenth example of those that are measured one by one.
+STOPPED = '''
+import os, signal
+from plumbing import bounds, progress
+class Bar:
+    count = 0
+    __enter__ = lambda self: self
+    __exit__ = lambda self, *error: None
+    def update(self):
+        self.count += 1
+        if self.count == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+bar = progress.bar
+progress.bar = lambda start, steps, unit='step': Bar() if unit == 'example' else bar(start, steps)
+'''
 
 
 # layers
@@ -82,7 +102,7 @@ def test_a_picture_that_the_squares_do_not_fill_is_refused():
 
 def test_kl_is_that_of_two_gaussians():
     m, log_var = random(5, 3), random(5, 3, seed=1)
-    found = evaluate(vae.kl(tf.constant(m), tf.constant(log_var)))
+    found = evaluate(vae.kl(tf.constant(m), tf.constant(log_var))).sum(1)
     for value, mean, covariance in zip(found, m, map(np.diag, np.exp(log_var)), strict=True):  # of any two, the second N(0, 1)
         exact = (np.trace(covariance) + mean @ mean - 3 - np.linalg.slogdet(covariance)[1]) / 2
         assert value == pytest.approx(exact, rel=1e-5)
@@ -94,7 +114,7 @@ def test_kl_by_monte_carlo_and_at_its_minimum():
     z = q.rvs([200_000, 4], random_state=0)
     draws = (q.logpdf(z) - p.logpdf(z)).sum(1)
     found, least = evaluate([vae.kl(tf.constant(m), tf.constant(log_var)), vae.kl(tf.zeros([1, 4]), tf.zeros([1, 4]))])
-    assert abs(found[0] - draws.mean()) < 4 * draws.std() / len(draws) ** 0.5 and least[0] == 0
+    assert abs(found[0].sum() - draws.mean()) < 4 * draws.std() / len(draws) ** 0.5 and not least.any()
 
 
 def test_log_likelihood_is_bernoulli_and_stays_finite():
@@ -114,7 +134,7 @@ def test_the_elbo_falls_short_of_log_p_by_the_kl_from_the_posterior(monkeypatch)
     tf.set_random_seed(4)
     m, log_var = vae.encoder(tf.constant(x))
     on_grid = vae.log_likelihood(tf.tile(tf.constant(x), [len(grid), 1, 1, 1]), vae.decoder(tf.constant(grid[:, None])))
-    bound = vae.elbo(tf.tile(tf.constant(x), [count, 1, 1, 1]), tf.constant(random(count, 1)))
+    bound = tf.subtract(*vae.terms(tf.tile(tf.constant(x), [count, 1, 1, 1]), tf.constant(random(count, 1))))
     larger = [variable.assign(2 * variable) for variable in tf.trainable_variables()]
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
@@ -128,11 +148,136 @@ def test_the_elbo_falls_short_of_log_p_by_the_kl_from_the_posterior(monkeypatch)
     assert abs(bound.mean() - (log_p - gap)) < 5 * bound.std() / count ** 0.5 + 1e-3
 
 
+@pytest.fixture
+def small_picture(monkeypatch):
+    """(function of e [k, 2] -> bound, its gap, the ELBO by the terms; log p(x) and the ELBO by quadrature) of 6 x 6 pixels.
+
+    The quadrature: trapezoids over the plane of two-dimensional codes, in NumPy, of the decoder's log p(x|z).
+    """
+    for constant, value in {'Z_DIM': 2, 'HIDDEN': (12,), 'IMAGE_SIZE': 6}.items():
+        monkeypatch.setattr(vae, constant, value)
+    monkeypatch.setattr(bounds, 'BLOCK', 36 * 700)                 # blocks of 700 draws, and one of what is left
+    x, axis = tf.constant((random(1, 6, 6, 1, seed=2) > 0).astype('f')), np.linspace(-7, 7, 351, dtype='f')
+    tf.set_random_seed(4)
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    on_grid = vae.log_likelihood(tf.tile(x, [len(grid), 1, 1, 1]), vae.decoder(tf.constant(grid)))
+    m, log_var = vae.encoder(x)
+    scaled = [variable.assign(scale * variable) for scale, network in ((0.5, 'encoder/'), (3, 'decoder/'))
+              for variable in tf.trainable_variables(network)]     # a q(z|x) that is wide, and a posterior that is not
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run(scaled)
+        likelihood, mean, spread = session.run([on_grid, m, log_var])
+        log_q = scipy.stats.norm.logpdf(grid, mean, np.exp(spread / 2)).sum(1)
+        joint, area = likelihood + scipy.stats.norm.logpdf(grid).sum(1), (axis[1] - axis[0]) ** 2
+
+        @functools.cache
+        def built(k):
+            e = tf.placeholder(tf.float32, [k, 2])
+            by_terms = tf.subtract(*vae.terms(tf.tile(x, [k, 1, 1, 1]), e))
+            return e, [*bounds.importance_weighted(x, m, log_var, vae.decoder, e), tf.reduce_mean(by_terms)]
+
+        def found(e):
+            placeholder, tensors = built(len(e))
+            return session.run(tensors, {placeholder: e})
+
+        yield found, scipy.special.logsumexp(joint) + np.log(area), np.sum(np.exp(log_q) * (joint - log_q)) * area
+
+
+def test_the_bound_of_many_draws_is_nearly_log_p_and_above_the_elbo(small_picture):
+    found, log_p, elbo = small_picture
+    assert log_p - elbo > 1                                        # else the next lines would say little
+    bound, gap, by_terms = found(random(5000, 2))
+    assert bound == pytest.approx(log_p, abs=0.05)
+    assert gap == pytest.approx(log_p - elbo, abs=0.2) and by_terms == pytest.approx(elbo, abs=0.2)
+
+
+def test_with_one_draw_the_bound_is_the_elbo_in_the_mean_and_it_grows_with_the_draws(small_picture):
+    found, log_p, elbo = small_picture
+    one, five = (np.array([found(random(k, 2, seed=seed))[:2] for seed in range(600)]) for k in (1, 5))
+    assert abs(one[:, 0].mean() - elbo) < 4 * one[:, 0].std() / len(one) ** 0.5 and not one[:, 1].any()
+    assert one[:, 0].mean() < five[:, 0].mean() < log_p and (five[:, 1] > 0).all()
+
+
+def test_blocks_of_draws_bound_the_memory_and_leave_the_result(monkeypatch):
+    monkeypatch.setattr(vae, 'HIDDEN', (16,))
+    x, e = tf.constant((random(1, 28, 28, 1) > 0).astype('f')), tf.constant(random(777, vae.Z_DIM))
+    m, log_var = vae.encoder(x)
+    found = []
+    for rows in 777, 100:
+        monkeypatch.setattr(bounds, 'BLOCK', rows * 784)
+        before = set(tf.get_default_graph().get_operations())
+        found.append(bounds.importance_weighted(x, m, log_var, vae.decoder, e))
+        made = [tensor for op in tf.get_default_graph().get_operations() if op not in before for tensor in op.outputs]
+        assert max(map(graph._size, made)) == 4 * bounds.BLOCK
+    np.testing.assert_allclose(*evaluate(found), rtol=1e-5)
+
+
+def test_means_over_examples_are_those_of_numpy_in_32_bits():
+    examples, w = random(7, 5, 3), random(15, 2, seed=1)
+
+    def function(x, number):
+        y = tf.matmul(tf.reshape(x, [1, 15]), tf.get_variable('net/w', [15, 2]))
+        return {'both': y[0] ** 2, 'first': y[0, 0], 'number': number}
+
+    found = bounds.means(function, examples, {'net/w': w, 'other': w})
+    y = examples.reshape(7, 15) @ w
+    assert found['number'] == 3 and not tf.get_default_graph().get_operations()
+    np.testing.assert_allclose(found['both'], (y ** 2).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found['first'], y[:, 0].mean(), rtol=1e-5)
+
+
+def test_the_weight_of_the_penalty_is_in_the_loss_and_not_in_the_elbo(build, monkeypatch):
+    seen, terms = [], vae.terms
+    monkeypatch.setattr(vae, 'terms', lambda x, e: seen.append(terms(x, e)) or seen[-1])
+    built = build('vae', BETA=4.0)
+    update, = built.given['updates']
+    with built.session() as session:
+        (likelihood, penalty), reported = session.run([seen[0], built.given['scalars']])
+    assert reported['elbo'] == pytest.approx((likelihood - penalty).mean(), rel=1e-5)
+    assert reported['loss'] == pytest.approx((4 * penalty - likelihood).mean(), rel=1e-5)
+    assert built.given['scalars']['loss'].op in graph._ancestors(update)
+    assert built.given['scalars']['elbo'].op not in graph._ancestors(update)
+
+
+def test_the_measures_of_one_picture_have_random_numbers_of_its_own(build):
+    built = build('vae', BOUND_PICTURES=3)
+    assert list(built.given['scalars']) == ['elbo']                # which is the loss, with the sign turned
+    examples, function = built.given['finals']
+    with built.session() as session:
+        pictures, weights = session.run([examples, {v.op.name: v for v in tf.trainable_variables()}])
+    assert pictures.shape == (3, 28, 28, 1) and set(np.unique(pictures)) == {0, 1}
+    twice = [bounds.means(function, pictures[:1], weights) for _ in range(2)]
+    assert all(np.array_equal(twice[0][name], twice[1][name]) for name in ('kl', 'test_bound', 'bound_gap'))
+    again = bounds.means(lambda x, number: function(x, number + 1), pictures[:1], weights)
+    assert np.array_equal(again['kl'], twice[0]['kl']) and again['test_bound'] != twice[0]['test_bound']
+    assert again['kl'].shape == (vae.Z_DIM,) and again['bound_gap'] > 0
+
+
+@pytest.mark.parametrize('constant', ['BOUND_DRAWS', 'EVAL_EVERY'])
+def test_the_bound_can_be_left_out(constant, build):
+    built = build('vae', **{constant: 0})
+    with built.session() as session:
+        pictures, weights = session.run([built.given['finals'][0], {v.op.name: v for v in tf.trainable_variables()}])
+    assert list(bounds.means(built.given['finals'][1], pictures[:2], weights)) == ['kl']
+
+
 def test_the_generator_shows_the_probabilities_and_the_pixels_have_them():
     z, x = tf.constant(random(4, vae.Z_DIM)), np.full([1, 100, 100, 1], 0.3, np.float32)
     images, logits, drawn = evaluate([vae.generator(z), vae.decoder(z), ops.binary(tf.constant(x), ops.uniform(x.shape, 'u'))])
     np.testing.assert_allclose(images, 2 * scipy.special.expit(logits) - 1, atol=1e-6)
     assert set(np.unique(drawn)) == {0, 1} and drawn.mean() == pytest.approx(0.65, abs=0.02)
+
+
+def test_the_plane_of_latents_is_cut_into_cells_of_equal_probability():
+    z = networks.plane(5).reshape(5, 5, 2)
+    middles = np.arange(0.1, 1, 0.2)
+    np.testing.assert_allclose(scipy.stats.norm.cdf(z), np.stack(np.meshgrid(middles, middles[::-1]), -1))
+
+
+def test_a_traversal_replaces_one_number_at_a_time():
+    z = networks.traversals(np.array([5.0, 6.0, 7.0]), np.array([2, 0]), np.array([-1.0, 1.0]))
+    np.testing.assert_array_equal(z, [[5, 6, -1], [5, 6, 1], [-1, 6, 7], [1, 6, 7]])
 
 
 # noise and PCA
@@ -232,7 +377,7 @@ def test_the_folder_of_a_run(finished):
     measure = 'test_elbo' if name == 'vae' else 'test_error'
     assert [row['step'] for row in rows if row[measure]] == ['10', '20']
     last = float(rows[-1][measure])
-    assert (f'{last:.2f}' if name == 'vae' else f'{last:.5f}') in out.splitlines()[-1]
+    assert (f'{last:.2f}' if name == 'vae' else f'{last:.5f}') in out.splitlines()[-2 if name == 'vae' else -1]
     picture = iio.imread(folder / 'samples/step-000020.png')
     if name != 'vae':
         rows = 5 if name == 'autoencoder' else 2
@@ -241,9 +386,47 @@ def test_the_folder_of_a_run(finished):
         np.testing.assert_array_equal(grid[:56:2, :56:2], drive.load('')[0][0, :, :, 0])    # the first original
     else:  # a generator like any other, and what its page asks for
         assert '300 samples (real pictures): frechet distance' in out
-        for drawn in 'codes.png', 'walk.png', 'manifold.png', 'nearest.png':
+        for drawn in 'codes.png', 'walk.png', 'traversal.png', 'manifold.png', 'nearest.png':
             assert iio.imread(folder / drawn).std() > 1
         assert iio.imread(folder / 'manifold.png').shape == (560, 560)
+        found = json.loads((folder / 'finals.json').read_text())
+        assert re.search(rf'first 30 of them: .* 50 samples {found["test_bound"]:.2f}, {found["bound_gap"]:.2f} above', out)
+        # two rows of eleven, the number with the larger KL above, and in the middle of a row the value 0
+        picture = iio.imread(folder / 'traversal.png')[:, -2 * (11 * 30 - 2):]
+        z = np.repeat(savedmodel.Loaded(folder, 'encoder')(images=drive.load('')[0][:1] / np.float32(127.5) - 1), 2, axis=0)
+        order = np.argsort(found['kl'])[::-1]
+        z[[0, 1], order] = 0
+        shown = savedmodel.Loaded(folder, 'generator').draw({'z': z})[..., 0]
+        assert len(picture) == 2 * (2 * 30 - 2)
+        np.testing.assert_array_equal(np.stack([picture[y:y + 56:2, 300:356:2] for y in (0, 60)]), shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('finished', ['vae'], indirect=True)
+def test_what_is_measured_last_is_made_up_for_and_only_once(finished, tmp_path):
+    """Stopped by Ctrl-C in the middle of it a run has all else; the next command measures, and one more does not."""
+    _, folder, out = finished
+    command = json.loads((folder / 'settings.json').read_text())['settings']
+    given = [word for key in ('BATCH_SIZE', 'STEPS', 'LOG_EVERY', 'SAMPLE_EVERY', 'CHECKPOINT_EVERY', 'EVAL_EVERY', 'EVAL_COUNT',
+                              'Z_DIM', 'BOUND_DRAWS', 'BOUND_PICTURES')
+             for word in (f'--{key.lower().replace("_", "-")}', command[key])]
+    copy = shutil.copytree(folder, tmp_path / 'run')
+    (copy / 'finals.json').unlink()
+
+    def train(bomb=''):
+        return forkserver.run('vae', '--run-dir', copy, '--hidden', 24, *given, environment={'DRIVE_COUNT': '300'}, bomb=bomb)
+
+    status, told, error = train(bomb=STOPPED)
+    assert status == 130 and 'stopped by SIGINT' in error and 'measuring example by example' in told
+    assert not (copy / 'finals.json').exists() and not list(copy.glob('.new-*'))
+    status, told, _ = train()
+    assert status == 0 and 'measuring example by example' in told and 'measuring the samples' not in told
+    assert (copy / 'finals.json').read_bytes() == (folder / 'finals.json').read_bytes()
+    assert told.splitlines()[-2:] == out.splitlines()[-2:]
+    before = (copy / 'finals.json').stat()
+    status, told, _ = train()
+    assert status == 0 and 'measuring' not in told and told.splitlines()[-2:] == out.splitlines()[-2:]
+    assert (copy / 'finals.json').stat() == before
 
 
 @pytest.mark.slow

@@ -47,6 +47,27 @@ def test_blocks_give_what_the_whole_gives(count, size):
     np.testing.assert_allclose(found, (x ** 2).sum(1), rtol=1e-6)
 
 
+@pytest.mark.parametrize('size, channels, side, features', [(28, 1, 7, 7 * 7 * 6), (20, 3, 5, 5 * 5 * 6), (64, 3, 4, 4 * 4 * 24)])
+def test_the_stacks_of_dcgan_halve_and_double_the_side(size, channels, side, features):
+    """Sizes and numbers of weights as one counts them: kernels of 4x4, a bias only where no batch norm follows."""
+    with tf.variable_scope('down'):
+        h = ops.conv_stack(tf.zeros([2, size, size, channels]), 3, training=True)
+    with tf.variable_scope('up'):
+        y = ops.deconv_stack(tf.zeros([2, 10]), size, channels, 3, training=True)
+    assert h.shape.as_list() == [2, features] and y.shape.as_list() == [2, size, size, channels]
+    depth = int(math.log2(size / side))
+    widths = [channels, *(3 * 2 ** k for k in range(depth))]
+
+    def count(scope):
+        return sum(math.prod(v.shape) for v in tf.trainable_variables(f'{scope}/'))
+
+    kernels = sum(16 * a * b for a, b in itertools.pairwise(widths))
+    norms = 2 * sum(widths[2:])
+    assert count('down') == kernels + norms + widths[1]
+    projected = side ** 2 * widths[-1]
+    assert count('up') == (10 + 2) * projected + kernels + 2 * sum(widths[1:-1]) + channels
+
+
 @pytest.mark.parametrize('categories, classes', [(5, 5), (6, 4), (4, 6)])
 def test_the_matching_is_the_best_of_all_permutations(categories, classes):
     found = np.random.default_rng(0).integers(0, categories, 200)

@@ -107,6 +107,9 @@ def test_final_numbers_of_the_plane_and_of_autoencoders(tmp_path):
     rows = 'step,loss,test_error,pca_error\n10,0.5,,\n400,0.25,0.01,0.02\n'
     coded = results.read(made(tmp_path / 'coded', rows=rows, metrics=None))
     assert coded.final == {'test_error': 0.01, 'pca_error': 0.02}
+    (tmp_path / 'coded/finals.json').write_text('{"test_bound": -90.5, "bound_gap": 2.25, "kl": [1.0, 2.0]}')
+    assert results.read(tmp_path / 'coded').final == {**coded.final, 'test_bound': -90.5, 'bound_gap': 2.25}
+    assert results.aim('test_bound') == 'high' and results.aim('bound_gap') is None
     assert results.aim('test_error') == 'low' and results.aim('test_elbo') == 'high' and results.aim('frechet_200') == 'low'
     assert results.aim('d_loss') is None and {results.aim(name) for name in measures.AIM} == {'low', 'high', 'near 1'}
 
@@ -114,6 +117,7 @@ def test_final_numbers_of_the_plane_and_of_autoencoders(tmp_path):
 @pytest.mark.parametrize('name, content', [
     ('metrics.json', '{'), ('metrics.json', '[]'), ('metrics.json', '{"model": 3, "real": {}}'), ('metrics.json', '{"model": 1}'),
     ('metrics.json', '{"model": {}, "real": {}, "count": "many"}'), ('metrics.json', '[' * 100_000), ('metrics.json', '\x00'),
+    ('finals.json', '{'), ('finals.json', '[]'),
     ('scalars.csv', 'nonsense\n'), ('scalars.csv', 'step,a\n10,x\n'), ('scalars.csv', 'step,a\n10,1,2\n'), ('scalars.csv', '\n'),
     ('scalars.csv', 'step,a\n10,1\n10,2\n'), ('scalars.csv', 'step,a,a\n10,1,2\n'), ('scalars.csv', 'step,a\n-10,1\n'),
     ('scalars.csv', f'step,a\n{"9" * 30},1\n'), ('scalars.csv', f'step,{"a" * 200_000}\n'), ('scalars.csv', 'step,a\n10,"1\n'),
