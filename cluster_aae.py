@@ -19,7 +19,7 @@ import tensorflow.compat.v1 as tf
 
 # data
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
-IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
+IMAGE_SIZE = 28           # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
 CHANNELS = 1              # 1 is grey, 3 is colour
 LABELS = 0                # labelled training pictures, from 0 to 1000000, as many of each class; 0 for clusters without
 LABEL_SEED = 0            # which of them, from 0 to 1000000
@@ -27,18 +27,19 @@ LABEL_SEED = 0            # which of them, from 0 to 1000000
 # networks
 CATEGORIES = 16           # clusters, from 2 to 1000; with labels there is one for each class
 Z_DIM = 5                 # length of the style z
-HIDDEN = (1000, 1000)     # units of the hidden layers of all networks
-DROPOUT = 0.2             # share of the encoder's input that training sets to 0, in [0, 1)
+ENCODER = 'conv'          # 'conv' or 'dense': DCGAN's convolutions, or the paper's layers, HIDDEN
+WIDTH = 64                # channels of the first convolution; the next has twice as many
+HIDDEN = (1000, 1000)     # units of the hidden layers of the other networks
 
 # loss
 INVARIANCE = 1.0          # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
 
 # training
-STEPS = 20000             # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
-BATCH_SIZE = 128          # pictures in an update
-LEARNING_RATE = 1e-3      # of the reconstruction and of the classification, for Adam; all rates decay linearly to 0
-D_LEARNING_RATE = 2e-4    # of the discriminators, and of the encoder that fools them
-BETA1 = 0.5               # Adam's beta1 of these, in [0, 1)
+STEPS = 5000              # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
+BATCH_SIZE = 64           # pictures in an update
+LEARNING_RATE = 1e-3      # of encoder and decoder, for Adam; all rates decay linearly to 0
+D_LEARNING_RATE = 2e-4    # of the discriminators
+BETA1 = 0.5               # Adam's beta1 of the discriminators, and of the encoder that fools them, in [0, 1)
 WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling and measuring, in [0, 1); 0 uses the raw weights
 SEED = 0                  # random seed
 
@@ -48,12 +49,14 @@ EVAL_EVERY = 1000         # steps between errors on the test set
 CHECKPOINT_EVERY = 5000   # steps between checkpoints
 
 
-def encoder(x, categories, dropout=0.0):
+def encoder(x, categories, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, categories], y, their softmax, and z [B, Z_DIM]."""
     with ops.network('encoder'):
-        h = (tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]) + 1) / 2
-        h = ops.dropout(h, dropout, 'dropout')
-        h = ops.dense_stack(h, HIDDEN)
+        if ENCODER == 'conv':
+            h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN[-1] // 4, 'dense1', bias=False)
+            h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        else:
+            h = ops.dense_stack(tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), HIDDEN)
         logits = ops.dense(h, categories, 'category')
         return logits, tf.nn.softmax(logits, name='y'), ops.dense(h, Z_DIM, 'style')
 
@@ -103,7 +106,7 @@ def main():
             few = data.few_labels(labels, LABELS, LABEL_SEED)
             labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, LABELS), 'labelled')
 
-    _, y_x, z_x = encoder(x, categories, DROPOUT)
+    _, y_x, z_x = encoder(x, categories, training=True)
     with tf.name_scope('losses'):
         loss = tf.reduce_mean(tf.square(x - decoder(z_x, y_x)), name='loss')
     with tf.name_scope('real'):
@@ -117,14 +120,14 @@ def main():
         scalars, e_total = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss}, e_loss
     if INVARIANCE:
         with tf.name_scope('turned'):
-            _, turned_y, _ = encoder(other_x, categories, DROPOUT)
+            _, turned_y, _ = encoder(other_x, categories, training=True)
         with tf.name_scope('losses/'):
             scalars['I_turned'] = ops.mutual_information(y_x, turned_y, 'I_turned')
             e_total -= INVARIANCE * scalars['I_turned']
 
     if LABELS:
         with tf.name_scope('labelled'):
-            logits, _, _ = encoder(labelled, categories, DROPOUT)
+            logits, _, _ = encoder(labelled, categories, training=True)
         with tf.name_scope('losses/'):
             scalars['class_loss'] = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels=label, logits=logits), name='class_loss')
@@ -134,13 +137,13 @@ def main():
         ae_step = ops.minimize(tf.train.AdamOptimizer(rate), loss, ('encoder/', 'decoder/'), 'ae_step')
         d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss,
                               ('category_discriminator/', 'style_discriminator/'), 'd_step')
-        e_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), e_total, 'encoder/', 'e_step')
+        e_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1), e_total, 'encoder/', 'e_step')
         updates = [ae_step, d_step, e_step]
         if LABELS:
             updates.append(ops.minimize(tf.train.AdamOptimizer(rate), scalars['class_loss'], 'encoder/', 'c_step'))
 
     def codes(x):
-        return tf.concat(encoder(x, categories)[1:], 1)
+        return tf.concat(encoder(x, categories, training=False)[1:], 1)
 
     def test_error():
         """The labels of the test pictures stay outside of the graph."""
