@@ -25,11 +25,14 @@ Z_DIM = 50               # length of the code z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 HIDDEN = 512             # units of a fully connected layer
 
+# loss
+CYCLE = 10.0             # weight of (x - G(E(x)))^2, ALICE's (Li et al. 2017, arXiv:1709.01215), in [0, inf); the paper: 0
+
 # training
 STEPS = 12000            # one step is one update of D, then one of G and E
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 2e-4   # for Adam
-GE_LEARNING_RATE = 2e-4  # the same, of G and E
+GE_LEARNING_RATE = 5e-4  # the same, of G and E
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.999   # EMA decay of the weights of G and E, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
@@ -80,8 +83,9 @@ def main():
         with tf.variable_scope('test'):
             test = data.stored(test_images[:COLUMNS])
 
+    z_x = codes(x, training=True)
     with tf.name_scope('real'):
-        real_logits = discriminator(x, codes(x, training=True), training=True)
+        real_logits = discriminator(x, z_x, training=True)
     with tf.name_scope('fake'):
         fake_logits = discriminator(generator(z, training=True), z, training=True)
 
@@ -92,10 +96,14 @@ def main():
         scalars = {'d_loss': d_loss, 'ge_loss': ge_loss,
                    'D(x, E(x))': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x_E_x'),
                    'D(G(z), z)': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z_z')}
+        ge_total = ge_loss
+        if CYCLE:
+            scalars['cycle'] = tf.reduce_mean(tf.square(x - generator(z_x, training=True)), name='cycle')
+            ge_total += CYCLE * scalars['cycle']
 
     with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
-        ge_step = ops.minimize(tf.train.AdamOptimizer(GE_LEARNING_RATE, BETA1), ge_loss, ('generator/', 'encoder/'), 'ge_step')
+        ge_step = ops.minimize(tf.train.AdamOptimizer(GE_LEARNING_RATE, BETA1), ge_total, ('generator/', 'encoder/'), 'ge_step')
 
     def pictures():
         return {'x': test, 'G(E(x))': generator(codes(test, training=False), training=False)}
