@@ -1,6 +1,7 @@
 """Auto-encoders and the VAE against NumPy, SciPy and scikit-learn; their runs as a user has them."""
 import importlib
 import re
+import shutil
 
 import autoencoder
 import conv_autoencoder
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow.compat.v1 as tf
-from conftest import evaluate, random, scalars, weights
+from conftest import contents, evaluate, random, scalars, weights
 from sklearn.decomposition import PCA
 
 pytestmark = pytest.mark.usefixtures('fresh_graph')
@@ -220,7 +221,8 @@ def train(name, folder, *more):
 @pytest.mark.slow
 def test_the_folder_of_a_run(finished):
     name, folder, out = finished
-    assert {'encoder', 'samples.gif', 'losses.png', 'scalars.csv'} <= {path.name for path in folder.iterdir()}
+    assert {'encoder', 'samples.gif', 'losses.png', 'scalars.csv', 'projector', 'projector_config.pbtxt'} <= {
+        path.name for path in folder.iterdir()}
     assert (folder / 'generator').exists() == (folder / 'generator-best').exists() == (name == 'vae')
     rows = scalars(folder)
     measure = 'test_elbo' if name == 'vae' else 'test_error'
@@ -258,6 +260,26 @@ def test_the_saved_encoder_has_the_averaged_weights(finished):
         h = np.maximum(h @ saved[f'{layer}/weights'] + saved[f'{layer}/bias'], 0)
     layer = 'm' if name == 'vae' else 'code'
     np.testing.assert_allclose(codes, h @ saved[f'{layer}/weights'] + saved[f'{layer}/bias'], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_projector_that_a_killed_run_lacks_is_made_up_for_once(finished, tmp_path):
+    """Codes of the test pictures, in the order of `measures.subset`; test_codes.py has the files as TensorBoard reads them."""
+    name, folder, _ = finished
+    images, order = np.resize(drive.load('')[0][:10], [300, 28, 28, 1]), np.random.RandomState(0).permutation(300)
+    codes = savedmodel.Loaded(folder, 'encoder')(images=images[order] / np.float32(127.5) - 1)
+    codes = np.pad(codes, [(0, 0), (0, 1 if name == 'vae' else 0)])       # TensorBoard shows three numbers or more
+    np.testing.assert_allclose(np.loadtxt(folder / 'projector/tensors.tsv'), codes, rtol=1e-5)
+    if name != 'autoencoder':   # one is enough
+        return
+    before = contents(folder)
+    copy = shutil.copytree(folder, tmp_path / 'copy')
+    files.remove(copy / 'projector')
+    assert 'resumes at step 20 of 20' in train(name, copy)
+    after = contents(copy)
+    for path, content in before.items():
+        assert after[copy / path.relative_to(folder)] == content or path.name == 'settings.json'     # of another RUN_DIR
+    assert 'finished: ' in train(name, copy) and contents(copy) == after
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
-"""Codes: neighbours and probe against scikit-learn and SciPy, the table of a run with several encoders."""
+"""Codes: neighbours and probe against scikit-learn and SciPy, the table of a run with several encoders, the projector's files."""
+import collections
+import json
 import re
 
 import data
 import retrieval
-from plumbing import codes, files, measures, networks, runfolder, savedmodel
+from plumbing import codes, files, measures, networks, projector, runfolder, savedmodel
 
 import drive
 import imageio.v3 as iio
@@ -13,6 +15,9 @@ import scipy.optimize
 import tensorflow.compat.v1 as tf
 from conftest import contents, random
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.projector import projector_plugin
+from werkzeug.test import Client
 
 # numbers
 
@@ -162,3 +167,74 @@ def test_of_large_sets_a_part_is_labelled(monkeypatch):
     chosen, told = retrieval.labelled(images, labels)
     assert len(chosen) == len(told) == 50
     np.testing.assert_array_equal(chosen[:, :, 10, 0].argmax(1), 2 * told.astype(int))          # where its bar begins
+
+
+# TensorBoard's projector
+
+class Runs:
+    """In the place of what TensorBoard knows of the event files in a folder."""
+
+    def list_runs(self, context, experiment_id):
+        return [collections.namedtuple('Run', 'run_name')('run')]
+
+
+def served(folder, name='encoder'):
+    """What TensorBoard's own plugin serves of the run: (its description of the embedding, codes, lines, sprite)."""
+    plugin = projector_plugin.ProjectorPlugin(TBContext(logdir=str(folder.parent), data_provider=Runs()))
+
+    def get(route):
+        response = Client(plugin.get_plugin_apps()[route]).get(f'?run=run&name={name}')
+        assert response.status_code == 200, response.data
+        return response.data
+    embedding, = json.loads(get('/info'))['embeddings']
+    points = np.frombuffer(get('/tensor'), np.float32).reshape(embedding['tensorShape'])
+    return embedding, points, get('/metadata').decode().splitlines(), iio.imread(get('/sprite_image'))
+
+
+def cell(sprite, number, side):
+    """The part of a sprite that is shown of a point: rows are filled from the left, and as long as the sprite is wide."""
+    row, column = divmod(number, sprite.shape[1] // side)
+    return sprite[row * side:(row + 1) * side, column * side:(column + 1) * side]
+
+
+@pytest.mark.parametrize('count', [96, 10])
+def test_tensorboard_reads_codes_names_and_pictures(count, tmp_path, monkeypatch):
+    monkeypatch.setattr(projector, 'COUNT', count)
+    images, labels = drive.load('')
+    names = [f'class {label}' for label in range(10)]
+    names[3] = 'a\ttab\nand a line'
+    folder = run_folder(tmp_path / 'run', {'encoder': ENCODER}, names)
+    projector.write_projector(folder, 'encoder', images, labels, names)
+    embedding, points, told, sprite = served(folder)
+    assert points.shape == (count, 4) and len(told) == count and max(sprite.shape) <= 8192
+    assert embedding['tensorName'] == 'encoder' and embedding['sprite']['singleImageDim'] == [28, 28]
+    for number, (point, name) in enumerate(zip(points, told, strict=True)):
+        shown = cell(sprite, number, 28)
+        label, = np.unique(labels[(images[..., 0] == shown).all((1, 2))])       # a bar is as high as its class
+        assert name == (r'a\ttab\nand a line' if label == 3 else f'class {label}')
+        np.testing.assert_allclose(point, codes_of(shown[None, :, :, None])[0], rtol=1e-4, atol=1e-3)
+    assert len(set(told)) == 10 if count == 96 else len(set(told)) > 2
+
+
+def test_large_pictures_become_thumbnails_and_those_without_classes_are_numbered(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, [7, 128, 128, 3], np.uint8)
+    found = networks.network(lambda x: tf.reduce_mean(x, [1, 2]), 'codes', images=networks.images(128, 3))
+    folder = run_folder(tmp_path / 'run', {'encoder': found}, None, '/pictures')
+    projector.write_projector(folder, 'encoder', images)
+    before = contents(folder)
+    projector.write_projector(folder, 'encoder', images)
+    assert contents(folder) == before and {path.name for path in folder.iterdir()} == {
+        'encoder', 'settings.json', 'projector', 'projector_config.pbtxt'}
+    embedding, points, told, sprite = served(folder)
+    assert embedding['sprite']['singleImageDim'] == [64, 64] and sprite.shape == (192, 192, 3)
+    assert sorted(map(int, told)) == list(range(7))
+    for number, index in enumerate(map(int, told)):
+        halved = images[index].reshape(64, 2, 64, 2, 3).mean((1, 3))
+        assert np.abs(cell(sprite, number, 64) - halved).max() <= 1         # it rounds twice
+        np.testing.assert_allclose(points[number], images[index].mean((0, 1)) / 127.5 - 1, atol=1e-4)
+    runfolder._remove(folder)                                      # as --fresh does
+    assert not list(folder.iterdir())
+
+
+def test_most_pictures_fill_a_sprite_that_browsers_take():
+    assert projector.sprite(np.zeros([projector.COUNT, projector.SIDE, projector.SIDE, 1], np.uint8)).shape == (4544, 4544)
