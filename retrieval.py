@@ -1,14 +1,22 @@
-"""Image retrieval by code: are the test pictures whose codes are nearest of the same class, more often than by pixels?
+"""Image retrieval by code: are pictures whose codes are near of the same class, more often than by pixels?
 
     python retrieval.py runs/autoencoder-mnist
-    python retrieval.py runs/autoencoder-mnist runs/autoencoder-mnist-code-size-* --png sizes.png
+    python retrieval.py runs/autoencoder-mnist runs/autoencoder-mnist-code-size-* runs/vae-mnist --png sizes.png
 
-For every run with an encoder: precision at 10, the share of a picture's 10 nearest others in the test set that are of its
-class, averaged over all test pictures; by its codes, by as many principal components of the training pictures, by pixels.
-Distances are Euclidean. Writes retrieval.png into each run's folder: queries, their nearest by pixels, then by codes. Of a
-folder of pictures without classes there is this picture alone.
+For every network of these runs that makes codes of pictures, and for pixels and as many principal components of the labelled
+training pictures, a row of three numbers, each the higher the better:
+
+- 1-NN: share of the test pictures whose nearest training picture is of their class (as Donahue et al. 2016, arXiv:1605.09782);
+- precision at 10: share of a test picture's 10 nearest others in the test set that are of its class, on average;
+- linear probe: accuracy on the test pictures of a linear classifier of the training pictures' codes.
+
+Distances are Euclidean. The probe is a softmax regression on standardized codes, mean cross-entropy + 0.001 / 2 |w|^2, by
+scikit-learn's L-BFGS, 100 iterations at most. All training pictures are labelled, or as many as take LABELLED_BYTES as floats.
+Writes retrieval.png into each run's folder: queries, their nearest by pixels, then by codes (of the first network that makes
+some). Of a folder of pictures without classes there is this picture alone.
 """
 import contextlib
+import math
 import sys
 
 import viz
@@ -16,27 +24,9 @@ from plumbing import files, flags, measures
 
 import numpy as np
 
-NEAREST = 10    # pictures to retrieve
-QUERIES = 8     # of retrieval.png
-BLOCK = 500     # rows of a distance matrix held at once
-
-
-def nearest(x, count=NEAREST):
-    """Points [N, F] -> indices [N, count] of the nearest other points, the nearest first."""
-    x = np.asarray(x, np.float32)
-    squares, found = np.square(x).sum(1), []
-    for start in range(0, len(x), BLOCK):
-        distances = squares - 2 * x[start:start + BLOCK] @ x.T      # less the square of the query, equal in a row
-        distances[np.arange(len(distances)), start + np.arange(len(distances))] = np.inf
-        some = np.argpartition(distances, count - 1, axis=1)[:, :count]
-        order = np.argsort(np.take_along_axis(distances, some, 1), axis=1)
-        found.append(np.take_along_axis(some, order, 1))
-    return np.concatenate(found)
-
-
-def precision(found, labels):
-    """Share of the retrieved [N, count] that are of their query's class, for labels [N]."""
-    return float((labels[found] == labels[:, None]).mean())
+NEAREST = 10               # pictures to retrieve
+QUERIES = 8                # of retrieval.png
+LABELLED_BYTES = 2**28     # of training pictures as floats; more than all of MNIST's
 
 
 def picture(images, by_pixels, by_codes):
@@ -57,50 +47,87 @@ def main(arguments=None):
         if given.png:
             viz.checked(given.png, viz.FIGURES)
         import data  # imports TensorFlow, which --help can do without
-        from plumbing import runfolder, savedmodel
+        from plumbing import codes, runfolder
 
-        encoders = [savedmodel.Loaded(run, 'encoder') for run in given.runs]
-        settings = [runfolder.read_settings(run) for run in given.runs]
-        (dataset, size, channels), *others = {(s['DATASET'], s.get('IMAGE_SIZE', 28), s.get('CHANNELS', 1)) for s in settings}
+        encoders = {run: codes.encoders(run) for run in given.runs}
+        (dataset, (size, _, channels)), *others = {
+            (runfolder.read_settings(run)['DATASET'], *(found.shape for found in encoder.inputs.values()))
+            for run, several in encoders.items() for _, encoder in several}
         if others:
-            raise files.UserError(f'the runs are of several data sets, {dataset} at {size} and {others[0][0]} at {others[0][1]} '
-                                  'pixels: give those of one')
+            raise files.UserError(f'the runs are of several data sets, {dataset} at {size} and {others[0][0]} at '
+                                  f'{others[0][1][0]} pixels: give those of one')
         with contextlib.redirect_stdout(sys.stderr):
-            train, (images, labels) = data.load(dataset, 'train', size, channels)[0], data.load(dataset, 'test', size, channels)
-        if len(images) <= NEAREST:
-            raise files.UserError(f'{len(images)} test pictures are too few: it takes more than {NEAREST}')
-        if given.png and labels is None:
+            train, test = (data.load(dataset, split, size, channels) for split in ('train', 'test'))
+        if len(test[0]) <= NEAREST:
+            raise files.UserError(f'{len(test[0])} test pictures are too few: it takes more than {NEAREST}')
+        if test[1] is not None:
+            compare(encoders, labelled(*train), test, given.png)
+        elif given.png:
             raise files.UserError(f'{dataset} has no classes, and so no precision to draw: leave out --png')
-        compare(given, encoders, train, images, labels)
+        else:
+            retrieve(encoders, test[0])
 
 
-def compare(given, encoders, train, images, labels):
+def labelled(images, labels):
+    """The training pictures that classes are told from, and their labels: all of them, or as many as LABELLED_BYTES hold."""
+    chosen = np.arange(len(images))
+    if len(images) > (most := LABELLED_BYTES // (4 * math.prod(images.shape[1:]))):
+        chosen = measures.subset(chosen, most)
+    if len(np.unique(labels[chosen])) < 2:
+        raise files.UserError(f'{len(chosen)} training pictures of one class are nothing to tell classes from')
+    return np.asarray(images[chosen]), labels[chosen]
+
+
+def pixels(images):
+    return images.reshape(len(images), -1) / np.float32(255)
+
+
+def retrieve(encoders, images):
+    """The pictures alone, of a data set without classes. encoders: {folder of a run: [(name, savedmodel.Loaded)]}."""
+    from plumbing import codes
+
+    by_pixels = codes.nearest(pixels(images), NEAREST)
+    for run, [(_, encoder), *_] in encoders.items():
+        path = viz.save(run / 'retrieval.png', picture(images, by_pixels, codes.nearest(codes.encode(encoder, images), NEAREST)))
+        print(f'this folder of pictures has no classes, and so no precision; look at {path}', flush=True)
+
+
+def compare(encoders, train, test, png=None):
+    """The table, each row as soon as it is known, and the pictures. encoders: as of `retrieve`; train, test: (images, labels)."""
+    from plumbing import codes
+
     from sklearn.decomposition import PCA
 
-    flat = images.reshape(len(images), -1) / np.float32(255)
-    codes = [encode(images=images / np.float32(127.5) - 1) for encode in encoders]
-    by_pixels = nearest(flat)
-    if labels is None:
-        for run, code in zip(given.runs, codes, strict=True):
-            path = viz.save(run / 'retrieval.png', picture(images, by_pixels, nearest(code)))
-            print(f'this folder of pictures has no classes, and so no precision; look at {path}')
-        return
-    pixels = precision(by_pixels, labels)
-    largest = min(max(code.shape[1] for code in codes), flat.shape[1], len(train))
-    model = PCA(largest, svd_solver='covariance_eigh').fit(train.reshape(len(train), -1) / np.float32(255))
-    components = model.transform(flat)      # the first k columns are the PCA of size k
-    print(f'precision at {NEAREST}, {len(images):,} queries among the others; by pixels {pixels:.4f}\n')
-    print('| run | code size | by codes | by as many principal components |\n|---|---|---|---|')
-    rows = []
-    for run, code in zip(given.runs, codes, strict=True):
-        by_codes, size = nearest(code), code.shape[1]
-        rows.append((size, precision(by_codes, labels), precision(nearest(components[:, :size]), labels)))
-        print(f'| {run.name} | {size} | {rows[-1][1]:.4f} | {rows[-1][2]:.4f} |', flush=True)
-        viz.save(run / 'retrieval.png', picture(images, by_pixels, by_codes))
-    if given.png:
-        sizes, found, linear = zip(*sorted(rows), strict=True)
-        viz.lines(given.png, {'codes': (sizes, found), 'principal components': (sizes, linear),
-                              'pixels': (sizes, [pixels] * len(sizes))}, 'numbers in a code', f'precision at {NEAREST}')
+    curves = {'codes': [], 'principal components': [], 'pixels': []}      # of each [(size, precision)]
+
+    def row(kind, name, x, test_x):
+        """Prints the row of one kind of codes [N, n], of the training and of the test pictures; returns the neighbours."""
+        by_codes, by_training = codes.nearest(test_x, NEAREST), codes.nearest(test_x, 1, x)
+        precision = codes.agreement(by_codes, test[1], test[1])
+        numbers = codes.agreement(by_training, train[1], test[1]), precision, codes.probe(x, train[1], test_x, test[1])
+        print(f'| {name} | {x.shape[1]:,} | {" | ".join(f"{number:.4f}" for number in numbers)} |', flush=True)
+        curves[kind].append((x.shape[1], precision))
+        return by_codes
+
+    print(f'{len(train[0]):,} labelled pictures, {len(test[0]):,} queries\n\n'
+          f'| codes | size | 1-NN | precision at {NEAREST} | linear probe |\n|---|---|---|---|---|')
+    flat, test_flat = pixels(train[0]), pixels(test[0])
+    by_pixels = row('pixels', 'pixels', flat, test_flat)
+    for run, several in encoders.items():
+        by_codes = [row('codes', run.name if name == 'encoder' else f'{run.name}, {name}',
+                        *(codes.encode(encoder, images) for images, _ in (train, test))) for name, encoder in several]
+        viz.save(run / 'retrieval.png', picture(test[0], by_pixels, by_codes[0]))
+    sizes = sorted({size for size, _ in curves['codes']})
+    if smaller := [size for size in sizes if size < min(flat.shape)]:
+        solver = 'covariance_eigh' if flat.shape[1] <= 2048 else 'randomized'
+        model = PCA(smaller[-1], svd_solver=solver, random_state=0).fit(flat)
+        x, test_x = model.transform(flat), model.transform(test_flat)
+        for size in smaller:        # its first columns are a smaller PCA
+            row('principal components', 'principal components', x[:, :size], test_x[:, :size])
+    if png:
+        curves['pixels'] = [(size, precision) for size in sizes for _, precision in curves['pixels']]
+        viz.lines(png, {kind: tuple(zip(*sorted(points), strict=True)) for kind, points in curves.items() if points},
+                  'numbers in a code', f'precision at {NEAREST}')
 
 
 if __name__ == '__main__':

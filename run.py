@@ -4,6 +4,7 @@ A script ends in `run.train(...)`; started as a program it calls `run.main(globa
 every script; a script that has one of them too has a default of its own.
 """
 import contextlib
+import io
 import json
 import logging
 import math
@@ -16,7 +17,8 @@ import data
 import evaluation
 import viz
 from plumbing import checkpoints, code, files, flags, graph, hardware, interrupts, naming, progress, recorder, runfolder, sampler
-from plumbing.networks import classes_of, images, label, network, normal, uniform  # noqa: F401  for scripts' networks
+from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts' networks
+from plumbing.projector import write_projector
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -108,8 +110,9 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     shape = sampler.shape(networks, averaged)
     watch = _watch(settings, shape, networks)
     frechet = watch.columns[0] if watch else None
+    encoder = next((name for name, found in networks.items() if makes_codes(found.inputs, found.output)), None)
     left = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif',
-            *(['finals.json'] if finals else [])]                  # last: it may take minutes
+            *(['projector'] if encoder else []), *(['finals.json'] if finals else [])]   # the last one may take minutes
     built = code.fingerprint(graph_def, [[update.name for update in updates], list(scalars)],
                              [script['__file__'], *_modules(script)])
     owner = runfolder.Owner(name, settings, {name: found.described() for name, found in networks.items()}, classes, built)
@@ -196,6 +199,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                     viz.curves(folder / name, folder / 'scalars.csv', real, log_loss)
                 elif name == 'samples.gif':
                     viz.film(folder / name, recorder.pictures(folder))
+                elif name == 'projector':
+                    write_projector(folder, encoder, *_test_set(settings, networks[encoder]), classes)
                 elif name == 'finals.json':
                     print('measuring example by example', flush=True)
                     found = sample.means(*finals)
@@ -262,6 +267,13 @@ def _watch(settings, shape, networks):
     if count and 'PICTURES' in settings:
         count = evaluation.measurable_count(settings['DATASET'], shape, count)
     return evaluation.Watch(settings['DATASET'], count, shape, classes_of(networks['generator'].inputs)) if count else None
+
+
+def _test_set(settings, encoder):
+    """The test pictures as a network takes them, and their labels or None."""
+    given, = encoder.inputs.values()
+    with contextlib.redirect_stdout(io.StringIO()):     # where the data are has been printed already
+        return data.load(settings['DATASET'], 'test', given.shape[0], given.shape[2])
 
 
 def _section(name):

@@ -95,6 +95,11 @@ def can_be_drawn(inputs):
     return all(found.kind != 'images' for found in inputs.values())
 
 
+def makes_codes(inputs, output):
+    """Whether a network is an encoder: images are all that it takes, and what it makes are no images."""
+    return [found.kind for found in inputs.values()] == ['images'] and output != 'images'
+
+
 def classes_of(inputs):
     """How many classes a network can be asked for by its input `label`; 0 where it has none."""
     return inputs['label'].classes if 'label' in inputs and inputs['label'].kind == 'label' else 0

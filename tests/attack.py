@@ -56,7 +56,8 @@ KINDS = {
     'checkpoint': Kind(160, runs.run_case('checkpoints', 'checkpoints/*', damages=runs.checkpoint_damage), RUNS),
     'export': Kind(160, runs.run_case('generator*', 'encoder', '*/saved_model.pb', '*/SHA256SUMS', '*/variables/*'), RUNS),
     'record': Kind(200, runs.run_case('settings.json', 'completed.json', 'scalars.csv'), RUNS),
-    'report': Kind(60, runs.run_case('samples', 'samples/*', 'samples.gif', '*.png', 'metrics.json', 'events*', '.lock'), RUNS),
+    'report': Kind(60, runs.run_case('samples', 'samples/*', 'samples.gif', '*.png', 'metrics.json', 'events*', '.lock',
+                                      'projector', 'projector/*'), RUNS),
     'hostile': Kind(400, runs.hostile_case, RUNS),
     # what happens to programs: 3 to 10 seconds
     'kill': Kind(60, runs.kill_case, MANY, runs.KILLS),

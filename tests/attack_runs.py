@@ -85,7 +85,7 @@ def content_of(folder, steps):
     for path in recorder.pictures(folder):
         with contextlib.suppress(Exception):     # one that was damaged
             found[f'samples/{path.name}'] = of(np.asarray(Image.open(path)).tobytes())
-    for name in 'scalars.csv', 'metrics.json', 'finals.json', 'samples.gif':
+    for name in ('scalars.csv', 'metrics.json', 'finals.json', 'samples.gif', 'projector/tensors.tsv', 'projector/sprite.png'):
         found[name] = of((folder / name).read_bytes()) if (folder / name).is_file() else ''
     return found
 

@@ -21,9 +21,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow.compat.v1 as tf
-from conftest import evaluate, random, scalars, weights
+from conftest import contents, evaluate, random, scalars, weights
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 pytestmark = pytest.mark.usefixtures('fresh_graph')
 SMALLER = {'autoencoder': ['--hidden', '24', '16', '--code-size', '4', '--noise', '0.2'],
@@ -318,18 +317,6 @@ def test_pca_is_the_best_plane_and_the_error_is_of_pixels_from_0_to_1():
     assert found == pytest.approx(np.square(left).sum() / flat.size, rel=1e-4)
 
 
-# retrieval
-
-def test_nearest_and_precision():
-    x = random(1203, 7)
-    expected = NearestNeighbors(n_neighbors=11).fit(x).kneighbors(x, return_distance=False)
-    found = retrieval.nearest(x)
-    assert (found == expected[:, 1:]).mean() > 0.999  # near ties may fall either way
-    assert not (found == np.arange(len(x))[:, None]).any()
-    labels = np.array([0, 0, 0, 1])
-    assert retrieval.precision(np.array([[1, 2], [0, 3], [3, 3], [0, 1]]), labels) == 3 / 8
-
-
 # scripts as graphs
 
 @pytest.mark.parametrize('mode', ['switches', 'repeat'])
@@ -362,16 +349,23 @@ def test_codes_that_make_no_sense_are_refused(name, constants, complaint, build)
 def finished(request, tmp_path_factory):
     """(name of the script, folder of an undisturbed run, what it printed)."""
     folder, name = tmp_path_factory.mktemp(request.param) / 'run', request.param
+    return name, folder, train(name, folder)
+
+
+def train(name, folder, *more):
+    """What a small run of a script prints."""
     shared = '--batch-size 16 --steps 20 --log-every 5 --sample-every 10 --checkpoint-every 10 --eval-every 10'.split()
-    status, out, error = forkserver.run(name, '--run-dir', folder, *shared, *SMALLER[name], environment={'DRIVE_COUNT': '300'})
+    status, out, error = forkserver.run(name, '--run-dir', folder, *shared, *SMALLER[name], *more,
+                                        environment={'DRIVE_COUNT': '300'})
     assert status == 0, error
-    return name, folder, out
+    return out
 
 
 @pytest.mark.slow
 def test_the_folder_of_a_run(finished):
     name, folder, out = finished
-    assert {'encoder', 'samples.gif', 'losses.png', 'scalars.csv'} <= {path.name for path in folder.iterdir()}
+    assert {'encoder', 'samples.gif', 'losses.png', 'scalars.csv', 'projector', 'projector_config.pbtxt'} <= {
+        path.name for path in folder.iterdir()}
     assert (folder / 'generator').exists() == (folder / 'generator-best').exists() == (name == 'vae')
     rows = scalars(folder)
     measure = 'test_elbo' if name == 'vae' else 'test_error'
@@ -450,12 +444,33 @@ def test_the_saved_encoder_has_the_averaged_weights(finished):
 
 
 @pytest.mark.slow
+def test_a_projector_that_a_killed_run_lacks_is_made_up_for_once(finished, tmp_path):
+    """Codes of the test pictures, in the order of `measures.subset`; test_codes.py has the files as TensorBoard reads them."""
+    name, folder, _ = finished
+    images, order = np.resize(drive.load('')[0][:10], [300, 28, 28, 1]), np.random.RandomState(0).permutation(300)
+    codes = savedmodel.Loaded(folder, 'encoder')(images=images[order] / np.float32(127.5) - 1)
+    codes = np.pad(codes, [(0, 0), (0, 1 if name == 'vae' else 0)])       # TensorBoard shows three numbers or more
+    np.testing.assert_allclose(np.loadtxt(folder / 'projector/tensors.tsv'), codes, rtol=1e-5)
+    if name != 'autoencoder':   # one is enough
+        return
+    before = contents(folder)
+    copy = shutil.copytree(folder, tmp_path / 'copy')
+    files.remove(copy / 'projector')
+    assert 'resumes at step 20 of 20' in train(name, copy)
+    after = contents(copy)
+    for path, content in before.items():
+        assert after[copy / path.relative_to(folder)] == content or path.name == 'settings.json'     # of another RUN_DIR
+    assert 'finished: ' in train(name, copy) and contents(copy) == after
+
+
+@pytest.mark.slow
 def test_what_the_commands_make_of_a_run(finished, tmp_path, monkeypatch, capsys, refused):
     name, folder, _ = finished
     monkeypatch.setattr(data, 'load', drive.load)
     retrieval.main([str(folder), '--png', str(tmp_path / 'curve.png')])
     out = capsys.readouterr().out
-    assert 'by pixels 0.8625' in out and '| run |' in out  # six classes of 10 pictures, four of 9: (60 x 9 + 36 x 8) / 960
+    assert '| pixels | 784 | 1.0000 | 0.8625 | 1.0000 |' in out  # six classes of 10, four of 9: (60 x 9 + 36 x 8) / 960
+    assert re.search(r'^\| run \| [24] \| ', out, re.M)
     assert iio.imread(folder / 'retrieval.png').shape == (8 * 30 - 2, 22 * 30 - 2)
     assert iio.imread(tmp_path / 'curve.png').std() > 1
     (folder / 'retrieval.png').unlink()

@@ -4,7 +4,7 @@ import json
 import data
 import retrieval
 import sample
-from plumbing import networks, runfolder, savedmodel
+from plumbing import codes, networks, runfolder, savedmodel
 
 import numpy as np
 import pytest
@@ -180,7 +180,8 @@ def test_retrieval_mistakes_are_one_line_with_status_2(arguments, complaint, fol
 
 
 def test_a_curve_of_pictures_without_classes_is_refused(folder, refused, monkeypatch):
-    monkeypatch.setattr(savedmodel, 'Loaded', lambda run, name: None)
+    encoder = networks.network(None, 'codes', images=networks.images(28, 1))
+    monkeypatch.setattr(codes, 'encoders', lambda run: [('encoder', encoder)])
     monkeypatch.setattr(runfolder, 'read_settings', lambda run: {'DATASET': '/pictures'})
     monkeypatch.setattr(data, 'load', lambda *name: (np.zeros([20, 28, 28, 1], np.uint8), None))
     with refused('/pictures has no classes, and so no precision to draw: leave out --png'):
