@@ -32,10 +32,10 @@ WIDTH = 64                # channels of the first convolution; the next has twic
 HIDDEN = (1000, 1000)     # units of the hidden layers of the other networks
 
 # loss
-INVARIANCE = 1.0          # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
+INVARIANCE = 4.0          # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
 
 # training
-STEPS = 5000              # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
+STEPS = 3000              # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
 BATCH_SIZE = 64           # pictures in an update
 LEARNING_RATE = 1e-3      # of encoder and decoder, for Adam; all rates decay linearly to 0
 D_LEARNING_RATE = 2e-4    # of the discriminators
@@ -44,9 +44,9 @@ WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling and meas
 SEED = 0                  # random seed
 
 # reports
-SAMPLE_EVERY = 1000       # steps between pictures
-EVAL_EVERY = 1000         # steps between errors on the test set
-CHECKPOINT_EVERY = 5000   # steps between checkpoints
+SAMPLE_EVERY = 200        # steps between pictures
+EVAL_EVERY = 500          # steps between errors on the test set
+CHECKPOINT_EVERY = 1000   # steps between checkpoints
 
 
 def encoder(x, categories, training):
