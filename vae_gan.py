@@ -24,12 +24,13 @@ Z_DIM = 20               # length of the code z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 
 # loss
-GAMMA = 1e-2             # weight of the reconstruction in the decoder's loss, against fooling D (section 3.3), in [0, inf)
+VARIANCE = 30.0          # of the Gaussian p(Dis_l(x)|z) in D's features, in (0, inf); the paper's is 1
+GAMMA = 0.03             # weight of the reconstruction in the decoder's loss, against fooling D (section 3.3), in [0, inf)
 
 # training
 STEPS = 5000             # one step is one update of D, then one of the encoder, then one of the decoder
 BATCH_SIZE = 64          # pictures in an update
-D_LEARNING_RATE = 2e-4   # for Adam
+D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # of encoder and decoder
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.998   # EMA decay of the weights, used for sampling, in [0, 1); 0 uses the raw weights
@@ -89,7 +90,7 @@ def main():
 
     with tf.name_scope('losses'):
         prior = tf.reduce_sum(tf.exp(log_var) - (1 + log_var) + tf.square(m), 1) / 2            # KL(q(z|x) || N(0, 1))
-        likelihood = tf.reduce_sum(tf.square(real_features - features), 1) / 2                  # -log N(Dis_l(x); Dis_l(G(z)), 1)
+        likelihood = tf.reduce_sum(tf.square(real_features - features), 1) / (2 * VARIANCE)     # -log p(Dis_l(x)|z)
         prior, likelihood = tf.reduce_mean(prior, name='prior'), tf.reduce_mean(likelihood, name='likelihood')
         # -L_GAN = -log D(x) - log(1 - D(G(z))), where half of the z are drawn from N(0, 1) and half from q(z|x)
         judged = tf.nn.softplus(fake_logits) + tf.nn.softplus(reconstructed_logits)
