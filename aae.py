@@ -33,7 +33,7 @@ Z_DIM = 2                 # length of the code z
 HIDDEN = (1000, 1000)     # units of the hidden layers of all networks
 
 # training
-STEPS = 20000             # one step is an update of the auto-encoder, one of the discriminator and one of the encoder
+STEPS = 6000              # one step is an update of the auto-encoder, one of the discriminator and one of the encoder
 BATCH_SIZE = 128          # pictures in an update, and as many labelled ones
 LEARNING_RATE = 1e-3      # of the reconstruction, for Adam; all rates decay linearly to 0
 D_LEARNING_RATE = 2e-4    # of the discriminator, and of the encoder that fools it
@@ -42,9 +42,9 @@ WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling, in [0, 
 SEED = 0                  # random seed
 
 # reports
-SAMPLE_EVERY = 1000       # steps between pictures of the same latents
-EVAL_EVERY = 5000         # steps between Frechet distances
-CHECKPOINT_EVERY = 5000   # steps between checkpoints
+SAMPLE_EVERY = 500        # steps between pictures of the same latents
+EVAL_EVERY = 1000         # steps between Frechet distances
+CHECKPOINT_EVERY = 2000   # steps between checkpoints
 
 
 def encoder(x):
