@@ -42,18 +42,14 @@ CHECKPOINT_EVERY = 5000   # steps between checkpoints
 def encoder(x, y):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [0, 1], classes y [B, K] -> m, log_var [B, Z_DIM] of q(z|x, y)."""
     with ops.network('encoder'):
-        h = tf.concat([tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), y], 1)
-        for number, units in enumerate(HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense_stack(tf.concat([tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), y], 1), HIDDEN)
         return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'log_var')
 
 
 def decoder(z, y):
     """z [B, Z_DIM], classes y [B, K] -> logits [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]; sigmoid(logits): P(pixel is white)."""
     with ops.network('decoder'):
-        h = tf.concat([z, y], 1)
-        for number, units in enumerate(reversed(HIDDEN), 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense_stack(tf.concat([z, y], 1), reversed(HIDDEN))
         return tf.reshape(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'), [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 

@@ -47,18 +47,14 @@ BOUND_PICTURES = 1000     # test pictures, the first ones, that it is measured o
 def encoder(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [0, 1] -> m, log_var [B, Z_DIM]: mean and log-variance of q(z|x)."""
     with ops.network('encoder'):
-        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
-        for number, units in enumerate(HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense_stack(tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), HIDDEN)
         return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'log_var')
 
 
 def decoder(z):
     """z [B, Z_DIM] -> logits [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]; sigmoid(logits) = the probability that a pixel is white."""
     with ops.network('decoder'):
-        h = z
-        for number, units in enumerate(reversed(HIDDEN), 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.relu)
+        h = ops.dense_stack(z, reversed(HIDDEN))
         return tf.reshape(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'), [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
 
 
