@@ -24,11 +24,11 @@ Z_DIM = 20               # length of the code z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 
 # loss
-VARIANCE = 30.0          # of the Gaussian p(Dis_l(x)|z) in D's features, in (0, inf); the paper's is 1
-GAMMA = 0.03             # weight of the reconstruction in the decoder's loss, against fooling D (section 3.3), in [0, inf)
+VARIANCE = 10.0          # of the Gaussian p(Dis_l(x)|z) in D's features, in (0, inf); the paper's is 1
+GAMMA = 0.01             # weight of the reconstruction in the decoder's loss, against fooling D (section 3.3), in [0, inf)
 
 # training
-STEPS = 5000             # one step is one update of D, then one of the encoder, then one of the decoder
+STEPS = 4000             # one step is one update of D, then one of the encoder, then one of the decoder
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # of encoder and decoder
@@ -76,26 +76,21 @@ def main():
 
     m, log_var = encoder(x, training=True)
     with ops.network('encoder'):
-        z = m + tf.exp(log_var / 2) * e                                                    # from q(z|x)
-    with tf.name_scope('reconstructed'):
-        reconstructed = decoder(z, training=True)
-    with tf.name_scope('drawn'):
-        fake = decoder(z_p, training=True)
+        z = tf.concat([m + tf.exp(log_var / 2) * e, z_p], 0)                               # half from q(z|x), half from N(0, 1)
+    fake = decoder(z, training=True)
     with tf.name_scope('real'):
         real_logits, real_features = discriminator(x, training=True)
     with tf.name_scope('fake'):
-        fake_logits, _ = discriminator(fake, training=True)
-    with tf.name_scope('reconstructed'):
-        reconstructed_logits, features = discriminator(reconstructed, training=True)
+        fake_logits, fake_features = discriminator(fake, training=True)
 
     with tf.name_scope('losses'):
         prior = tf.reduce_sum(tf.exp(log_var) - (1 + log_var) + tf.square(m), 1) / 2            # KL(q(z|x) || N(0, 1))
-        likelihood = tf.reduce_sum(tf.square(real_features - features), 1) / (2 * VARIANCE)     # -log p(Dis_l(x)|z)
+        apart = tf.square(real_features - fake_features[:BATCH_SIZE])
+        likelihood = tf.reduce_sum(apart, 1) / (2 * VARIANCE)                                   # -log p(Dis_l(x)|z)
         prior, likelihood = tf.reduce_mean(prior, name='prior'), tf.reduce_mean(likelihood, name='likelihood')
-        # -L_GAN = -log D(x) - log(1 - D(G(z))), where half of the z are drawn from N(0, 1) and half from q(z|x)
-        judged = tf.nn.softplus(fake_logits) + tf.nn.softplus(reconstructed_logits)
-        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + judged / 2, name='d_loss')
-        fooling = tf.reduce_mean(tf.nn.softplus(-fake_logits) + tf.nn.softplus(-reconstructed_logits)) / 2
+        # -L_GAN = -log D(x) - log(1 - D(G(z))), and G's part of it, -log D(G(z))
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits)) + tf.reduce_mean(tf.nn.softplus(fake_logits))
+        d_loss, fooling = tf.identity(d_loss, 'd_loss'), tf.reduce_mean(tf.nn.softplus(-fake_logits))
         e_loss = tf.add(prior, likelihood, name='e_loss')
         g_loss = tf.add(fooling, GAMMA * likelihood, name='g_loss')
         scalars = {'d_loss': d_loss, 'e_loss': e_loss, 'g_loss': g_loss, 'prior': prior, 'likelihood': likelihood,
