@@ -22,10 +22,11 @@ CHANNELS = 1             # 1 is grey, 3 is colour
 # networks
 Z_DIM = 20               # length of the code z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
+HIDDEN = 256             # units of D's fully connected layer
 
 # loss
 VARIANCE = 10.0          # of the Gaussian p(Dis_l(x)|z) in D's features, in (0, inf); the paper's is 1
-GAMMA = 0.01             # weight of the reconstruction in the decoder's loss, against fooling D (section 3.3), in [0, inf)
+GAMMA = 0.003            # weight of the reconstruction in the decoder's loss, against fooling D (section 3.3), in [0, inf)
 
 # training
 STEPS = 4000             # one step is one update of D, then one of the encoder, then one of the decoder
@@ -54,10 +55,12 @@ def decoder(z, training):
 
 
 def discriminator(x, training):
-    """x [B, h, w, c] in [-1, 1] -> logits [B, 1], sigmoid(logits) = D(x), and Dis_l(x): the last features before them."""
+    """x [B, h, w, c] in [-1, 1] -> logits [B, 1], sigmoid(logits) = D(x), and Dis_l(x) [B, n], what its convolutions make."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = ops.conv_stack(x, WIDTH, training)
-        return ops.dense(h, 1, 'logits'), h
+        features = ops.conv_stack(x, WIDTH, training)
+        h = ops.dense(features, HIDDEN, 'dense1', bias=False)
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        return ops.dense(h, 1, 'logits'), features
 
 
 def codes(x, training):
