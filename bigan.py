@@ -26,10 +26,10 @@ WIDTH = 64               # channels of the layer nearest to the pixels; each lay
 HIDDEN = 512             # units of a fully connected layer
 
 # loss
-CYCLE = 100.0            # weight of (x - G(E(x)))^2, ALICE's (Li et al. 2017, arXiv:1709.01215), in [0, inf); the paper: 0
+CYCLE = 10.0             # weight of (x - G(E(x)))^2, ALICE's (Li et al. 2017, arXiv:1709.01215), in [0, inf); the paper: 0
 
 # training
-STEPS = 4000             # one step is one update of D, then one of G and E
+STEPS = 12000            # one step is one update of D, then one of G and E
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 2e-4   # for Adam
 GE_LEARNING_RATE = 5e-4  # the same, of G and E
