@@ -113,7 +113,7 @@ def main():
             unknown, known = tf.one_hot([parts] * BATCH_SIZE, parts + 1), tf.pad(part, [[0, 0], [0, 1]])
         if LABELS:
             few = data.few_labels(labels, LABELS, SEED)
-            labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, LABELS), 'labelled')
+            labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
             y = tf.one_hot(label, parts + 1, name='y')
 
     codes = encoder(x)

@@ -104,7 +104,7 @@ def main():
             test = data.stored(test_images)
         if LABELS:
             few = data.few_labels(labels, LABELS, LABEL_SEED)
-            labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, LABELS), 'labelled')
+            labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
 
     _, y_x, z_x = encoder(x, categories, training=True)
     with tf.name_scope('losses'):
