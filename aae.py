@@ -129,7 +129,7 @@ def main():
         fake_logits = code_discriminator(*fake)
     with tf.name_scope('losses/'):
         # -log D(z) - log(1 - D(E(x))) and -log D(E(x))
-        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
+        d_loss = tf.add(tf.reduce_mean(tf.nn.softplus(-real_logits)), tf.reduce_mean(tf.nn.softplus(fake_logits)), name='d_loss')
         e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')
         scalars = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss,
                    'D(z)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_z'),
