@@ -35,9 +35,9 @@ HIDDEN = (1000, 1000)     # units of the hidden layers of all networks
 # training
 STEPS = 6000              # one step is an update of the auto-encoder, one of the discriminator and one of the encoder
 BATCH_SIZE = 128          # pictures in an update, and as many labelled ones
-LEARNING_RATE = 1e-3      # of the reconstruction, for Adam; all rates decay linearly to 0
-D_LEARNING_RATE = 2e-4    # of the discriminator, and of the encoder that fools it
-BETA1 = 0.5               # Adam's beta1, in [0, 1)
+LEARNING_RATE = 1e-3      # of encoder and decoder, for Adam; all rates decay linearly to 0
+D_LEARNING_RATE = 2e-4    # of the discriminator: at the same rate it wins, and codes do not take the prior's shape
+BETA1 = 0.5               # Adam's beta1 of the discriminator, and of the encoder that fools it, in [0, 1)
 WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                  # random seed
 
@@ -139,7 +139,7 @@ def main():
         rate, d_rate = LEARNING_RATE * ops.linear_decay(), D_LEARNING_RATE * ops.linear_decay()
         ae_step = ops.minimize(tf.train.AdamOptimizer(rate), loss, ('encoder/', 'decoder/'), 'ae_step')
         d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss, 'code_discriminator/', 'd_step')
-        e_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), e_loss, 'encoder/', 'e_step')
+        e_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1), e_loss, 'encoder/', 'e_step')
 
     parted = {} if PRIOR == 'gaussian' else {'label' if LABELS else 'part': run.label(parts)}
     networks = {'generator': run.network(generator, 'images', z=run.normal(Z_DIM), **parted),
