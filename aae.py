@@ -35,8 +35,9 @@ HIDDEN = (1000, 1000)     # units of the hidden layers of all networks
 # training
 STEPS = 6000              # one step is an update of the auto-encoder, one of the discriminator and one of the encoder
 BATCH_SIZE = 128          # pictures in an update, and as many labelled ones
-LEARNING_RATE = 1e-3      # of encoder and decoder, for Adam; all rates decay linearly to 0
+LEARNING_RATE = 1e-3      # of encoder and decoder, for Adam
 D_LEARNING_RATE = 2e-4    # of the discriminator: at the same rate it wins, and codes do not take the prior's shape
+DECAY = True              # decay the learning rates linearly to 0
 BETA1 = 0.5               # Adam's beta1 of the discriminator, and of the encoder that fools it, in [0, 1)
 WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                  # random seed
@@ -136,7 +137,8 @@ def main():
                    'D(E(x))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_E_x')}
 
     with tf.variable_scope('optimizers'):
-        rate, d_rate = LEARNING_RATE * ops.linear_decay(), D_LEARNING_RATE * ops.linear_decay()
+        decay = ops.linear_decay() if DECAY else 1.0
+        rate, d_rate = LEARNING_RATE * decay, D_LEARNING_RATE * decay
         ae_step = ops.minimize(tf.train.AdamOptimizer(rate), loss, ('encoder/', 'decoder/'), 'ae_step')
         d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss, 'code_discriminator/', 'd_step')
         e_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1), e_loss, 'encoder/', 'e_step')

@@ -37,8 +37,9 @@ INVARIANCE = 4.0          # weight of a category that stays when a picture is tu
 # training
 STEPS = 3000              # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
 BATCH_SIZE = 64           # pictures in an update
-LEARNING_RATE = 1e-3      # of encoder and decoder, for Adam; all rates decay linearly to 0
+LEARNING_RATE = 1e-3      # of encoder and decoder, for Adam
 D_LEARNING_RATE = 2e-4    # of the discriminators
+DECAY = True              # decay the learning rates linearly to 0
 BETA1 = 0.5               # Adam's beta1 of the discriminators, and of the encoder that fools them, in [0, 1)
 WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling and measuring, in [0, 1); 0 uses the raw weights
 SEED = 0                  # random seed
@@ -133,7 +134,8 @@ def main():
                 labels=label, logits=logits), name='class_loss')
 
     with tf.variable_scope('optimizers'):
-        rate, d_rate = LEARNING_RATE * ops.linear_decay(), D_LEARNING_RATE * ops.linear_decay()
+        decay = ops.linear_decay() if DECAY else 1.0
+        rate, d_rate = LEARNING_RATE * decay, D_LEARNING_RATE * decay
         ae_step = ops.minimize(tf.train.AdamOptimizer(rate), loss, ('encoder/', 'decoder/'), 'ae_step')
         d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss,
                               ('category_discriminator/', 'style_discriminator/'), 'd_step')
