@@ -2,8 +2,8 @@
 "Adversarially Learned Inference", arXiv:1606.00704.
 
 A generator maps a code z to a picture, an encoder maps a picture to a code, and the discriminator judges pairs: (x, E(x)) of a
-real picture, or (G(z), z) of a drawn code? It cannot tell them apart only where E inverts G. No loss ever compares a picture
-with its reconstruction.
+real picture, or (G(z), z) of a drawn code? It cannot tell them apart only where E inverts G. That alone makes G(E(x)) look like
+x; CYCLE also asks for it.
 
     python bigan.py --dataset mnist
 
@@ -16,7 +16,7 @@ import run
 import tensorflow.compat.v1 as tf
 
 # data
-DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
+DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
 CHANNELS = 1             # 1 is grey, 3 is colour
 

@@ -92,8 +92,8 @@ def main():
         likelihood = tf.reduce_sum(apart, 1) / (2 * VARIANCE)                                   # -log p(Dis_l(x)|z)
         prior, likelihood = tf.reduce_mean(prior, name='prior'), tf.reduce_mean(likelihood, name='likelihood')
         # -L_GAN = -log D(x) - log(1 - D(G(z))), and G's part of it, -log D(G(z))
-        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits)) + tf.reduce_mean(tf.nn.softplus(fake_logits))
-        d_loss, fooling = tf.identity(d_loss, 'd_loss'), tf.reduce_mean(tf.nn.softplus(-fake_logits))
+        d_loss = tf.add(tf.reduce_mean(tf.nn.softplus(-real_logits)), tf.reduce_mean(tf.nn.softplus(fake_logits)), name='d_loss')
+        fooling = tf.reduce_mean(tf.nn.softplus(-fake_logits))
         e_loss = tf.add(prior, likelihood, name='e_loss')
         g_loss = tf.add(fooling, GAMMA * likelihood, name='g_loss')
         scalars = {'d_loss': d_loss, 'e_loss': e_loss, 'g_loss': g_loss, 'prior': prior, 'likelihood': likelihood,

@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from plumbing import files, measures
-from plumbing.pixels import save, to_uint8  # noqa: F401  part of what scripts draw with
+from plumbing.pixels import save, tiled, to_uint8  # noqa: F401  part of what scripts draw with
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -28,7 +28,7 @@ def grid(images, columns=None, gap=2, zoom=None, labels=()):
     repeated, in both directions; if None, `zoom_of` them. labels: names of the rows, in a white margin on the left.
     """
     zoom = zoom or zoom_of(images)
-    picture = _tiled(images, columns, gap, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    picture = tiled(images, columns, gap, 0).repeat(zoom, axis=0).repeat(zoom, axis=1)
     if labels:
         row = zoom * (images.shape[1] + gap)
         font = ImageFont.load_default(max(6, min(14, row)))
@@ -62,7 +62,7 @@ def pairs(left, right, caption, columns=8):
     left, right = (images.repeat(zoom, axis=1).repeat(zoom, axis=2) for images in (left, right))
     bar = np.full([*left.shape[:2], 2, left.shape[3]], 128, np.uint8)
     framed = np.pad(np.concatenate([left, bar, right], axis=2), [(0, 0), (2, 2), (2, 2), (0, 0)], constant_values=128)
-    picture = np.pad(_tiled(framed, columns, 12, 255), [(0, MARGIN), (MARGIN, MARGIN), (0, 0)], constant_values=255)
+    picture = np.pad(tiled(framed, columns, 12, 255), [(0, MARGIN), (MARGIN, MARGIN), (0, 0)], constant_values=255)
     return captioned(picture[:, :, 0] if left.shape[3] == 1 else picture, caption)
 
 
@@ -81,17 +81,6 @@ def zoom_of(images, numbered=False):
     height, width = images.shape[1:3]
     zoom = 2 if max(height, width) < 48 else 1
     return max(zoom, math.ceil(48 / min(height, width))) if numbered else zoom
-
-
-def _tiled(images, columns, gap, background):
-    """uint8 [N, H, W, C] -> [h, w, C], in rows of `columns` (None for a square) with gaps of `gap` pixels."""
-    count, height, width, channels = images.shape
-    columns = columns or math.ceil(math.sqrt(count))
-    rows = -(-count // columns)
-    cells = np.full([rows * columns, height + gap, width + gap, channels], background, np.uint8)
-    cells[:count, :height, :width] = images
-    picture = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
-    return picture.reshape(rows * (height + gap), columns * (width + gap), channels)[:-gap or None, :-gap or None]
 
 
 def judged(images, judgements, height=3):

@@ -1,4 +1,5 @@
 """Pixels as bytes and as the numbers that networks make."""
+import math
 import os
 import struct
 
@@ -27,3 +28,14 @@ def save(path, picture):
             size = 'x'.join(map(str, picture.shape[1::-1]))
             raise files.UserError(f'cannot write {size} pixels as {path} ({files.reason(error)}): a .png can be larger') from None
     return path
+
+
+def tiled(images, columns=None, gap=0, background=0):
+    """uint8 [N, H, W, C] -> [h, w, C], in rows of `columns` (None for a square) with gaps of `gap` pixels."""
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = -(-count // columns)
+    cells = np.full([rows * columns, height + gap, width + gap, channels], background, np.uint8)
+    cells[:count, :height, :width] = images
+    picture = cells.reshape(rows, columns, height + gap, width + gap, channels).swapaxes(1, 2)
+    return picture.reshape(rows * (height + gap), columns * (width + gap), channels)[:-gap or None, :-gap or None]

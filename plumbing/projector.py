@@ -45,9 +45,6 @@ def sprite(images):
     if images.shape[1] > SIDE:
         smaller = (Image.fromarray(image.squeeze()).resize([SIDE, SIDE], Image.Resampling.BOX) for image in images)
         images = np.stack([np.asarray(image).reshape(SIDE, SIDE, -1) for image in smaller])
-    count, height, width, channels = images.shape
-    side = math.ceil(math.sqrt(count))
-    cells = np.zeros([side * side, height, width, channels], np.uint8)
-    cells[:count] = images
-    picture = cells.reshape(side, side, height, width, channels).swapaxes(1, 2).reshape(side * height, side * width, channels)
-    return picture[:, :, 0] if channels == 1 else picture
+    blank = math.ceil(math.sqrt(len(images))) ** 2 - len(images)           # the sprite is square
+    picture = pixels.tiled(np.pad(images, [(0, blank), (0, 0), (0, 0), (0, 0)]))
+    return picture[:, :, 0] if picture.shape[2] == 1 else picture
