@@ -10,6 +10,7 @@ network's own; with a few labels, on which the encoder also learns to classify, 
 
 Page: docs/codes.md
 """
+import augment
 import data
 import ops
 import run
@@ -82,12 +83,13 @@ def judged(y, z):
 
 
 def error(probabilities, labels):
-    """Share of the pictures whose category is another class's; each stands for the class of its most certain picture.
+    """Share of the pictures whose category is another class's.
 
-    probabilities [N, K] of the categories, labels [N]; the protocol of section 6. An empty category stands for none.
+    probabilities [N, K] of the categories, labels [N]. Without LABELS a category stands for the class of its most certain picture
+    (the protocol of section 6); an empty one for none.
     """
-    classes = labels[probabilities.argmax(0)]
-    return np.float32((classes[probabilities.argmax(1)] != labels).mean())
+    classes = np.arange(probabilities.shape[1]) if LABELS else labels[probabilities.argmax(0)]
+    return (classes[probabilities.argmax(1)] != labels).mean()
 
 
 def main():
@@ -100,7 +102,6 @@ def main():
         x = data.batches(images, BATCH_SIZE)
         y = ops.category(BATCH_SIZE, categories, 'category')
         z = ops.noise([BATCH_SIZE, Z_DIM])
-        other_x = ops.turned(x, ops.uniform([BATCH_SIZE, 6], 'turn', -1, 1)) if INVARIANCE else x
         with tf.variable_scope('test'):
             test = data.stored(test_images)
         if LABELS:
@@ -120,12 +121,8 @@ def main():
         e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')   # -log D(E(x)), the mean of both D
         scalars, e_total = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss}, e_loss
     if INVARIANCE:
-        with tf.name_scope('turned'):
-            _, turned_y, _ = encoder(other_x, categories, training=True)
-        with tf.name_scope('losses/'):
-            scalars['I_turned'] = ops.mutual_information(y_x, turned_y, 'I_turned')
-            e_total -= INVARIANCE * scalars['I_turned']
-
+        scalars['I_turned'] = augment.information_kept(x, y_x, lambda x: encoder(x, categories, training=True)[1])
+        e_total -= INVARIANCE * scalars['I_turned']
     if LABELS:
         with tf.name_scope('labelled'):
             logits, _, _ = encoder(labelled, categories, training=True)
@@ -149,11 +146,8 @@ def main():
 
     def test_error():
         """The labels of the test pictures stay outside of the graph."""
-        found = ops.in_blocks(codes, test)[:, :categories]
-        if LABELS:
-            return {'test_error': tf.reshape(tf.numpy_function(
-                lambda p: np.float32((p.argmax(1) != test_labels).mean()), [found], tf.float32), [])}
-        return {'cluster_error': tf.reshape(tf.numpy_function(lambda p: error(p, test_labels), [found], tf.float32), [])}
+        found = ops.in_blocks(lambda x: encoder(x, categories, training=False)[1], test)
+        return {'test_error' if LABELS else 'cluster_error': ops.outside(lambda p: error(p, test_labels), found)}
 
     asked = {'label' if LABELS else 'category': run.label(categories)}
     run.train(globals(), updates=updates, scalars=scalars, measures=dict if test_labels is None else test_error,

@@ -11,6 +11,7 @@ Page: docs/codes.md
 """
 import math
 
+import augment
 import data
 import ops
 import run
@@ -93,7 +94,6 @@ def main():
         z = ops.uniform([BATCH_SIZE, Z_DIM], 'z', -1, 1)
         category = ops.category(BATCH_SIZE, CATEGORIES, 'category')
         code = ops.uniform([BATCH_SIZE, CONTINUOUS], 'code', -1, 1)
-        other_x = ops.turned(x, ops.uniform([BATCH_SIZE, 6], 'turn', -1, 1)) if INVARIANCE else x
         with tf.variable_scope('test'):
             test = data.stored(test_images)
 
@@ -114,13 +114,13 @@ def main():
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
     if INVARIANCE:
+        def categories(features):
+            return tf.nn.softmax(recognition(features, training=True)[0])
+
         with tf.name_scope('real'):
-            real_category, _ = recognition(real_features, training=True)
-        with tf.name_scope('turned'):
-            turned_category, _ = recognition(discriminator(other_x, training=True)[1], training=True)
-        with tf.name_scope('losses/'):
-            scalars['I_turned'] = ops.mutual_information(tf.nn.softmax(real_category), tf.nn.softmax(turned_category), 'I_turned')
-            d_total -= INVARIANCE * scalars['I_turned']
+            real_categories = categories(real_features)
+        scalars['I_turned'] = augment.information_kept(x, real_categories, lambda x: categories(discriminator(x, True)[1]))
+        d_total -= INVARIANCE * scalars['I_turned']
 
     with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_total,
@@ -129,9 +129,8 @@ def main():
 
     def accuracy():
         """Of the category as a class of test pictures. The labels stay outside of the graph."""
-        found = tf.numpy_function(lambda found: np.float32(measures.matched_accuracy(found.argmax(1), test_labels)),
-                                  [ops.in_blocks(codes, test)[:, :CATEGORIES]], tf.float32)
-        return {'accuracy': tf.reshape(found, [])}
+        found = ops.in_blocks(lambda x: codes(x)[:, :CATEGORIES], test)
+        return {'accuracy': ops.outside(lambda p: measures.matched_accuracy(p.argmax(1), test_labels), found)}
 
     made = run.network(generator, 'images', z=run.uniform(Z_DIM), category=run.label(CATEGORIES), code=run.uniform(CONTINUOUS))
     recognized = run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))

@@ -11,6 +11,7 @@ import zlib
 
 from plumbing import convolutions, files, graph
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 
@@ -277,33 +278,6 @@ def uniform(shape, name, low=0.0, high=1.0):
         return u if (low, high) == (0.0, 1.0) else low + (high - low) * u
 
 
-def turned(x, u):
-    """x [B, s, s, c] in [-1, 1], u [B, 6] in [-1, 1) -> pictures turned by up to 0.25 radians, sheared by a fifth, scaled by a
-    tenth across and down, and moved by s / 14 pixels right and down; what comes in at an edge is -1."""
-    with tf.name_scope('turned'):
-        side = x.shape[1]
-        angle, shear, wide, high, right, below = tf.unstack(u * [0.25, 0.2, 0.1, 0.1, side / 14, side / 14], axis=1)
-        middle, zero = (side - 1) / 2, tf.zeros_like(angle)
-        a, b = (1 + wide) * tf.cos(angle), shear - tf.sin(angle)              # from (x, y) around the middle
-        c, d = tf.sin(angle), (1 + high) * tf.cos(angle)                      # it reads at (a x + b y, c x + d y)
-        matrix = tf.stack([a, b, right + middle * (1 - a - b), c, d, below + middle * (1 - c - d), zero, zero], 1)
-        return tf.raw_ops.ImageProjectiveTransformV3(images=x, transforms=matrix, output_shape=[side, side], fill_value=-1.0,
-                                                     fill_mode='CONSTANT', interpolation='BILINEAR')
-
-
-def mutual_information(p, q, name):
-    """I(c; c') in nats of categories c and c' with the probabilities p and q [B, K], of each pair of a batch.
-
-    It is largest, ln K, where they are certain and agree, and all categories are equally frequent. Of pictures and the same ones
-    turned it is the objective of invariant information clustering (Ji, Henriques & Vedaldi 2018, arXiv:1807.06653, eq. 3).
-    """
-    with tf.name_scope(name):
-        joint = tf.matmul(p, q, transpose_a=True) / p.shape[0]
-        joint = (joint + tf.transpose(joint)) / 2                                          # P(c, c') [K, K]
-        h, h_both = (-tf.reduce_sum(x * tf.math.log(x + 1e-8)) for x in (tf.reduce_sum(joint, 0), joint))
-        return tf.subtract(2 * h, h_both, name=name)
-
-
 def category(batch_size, count, name):
     """One-hot y [batch_size, count] of categories that are equally likely; every session call that reads it draws anew."""
     with tf.name_scope(name):
@@ -317,6 +291,11 @@ def in_blocks(function, x, size=500):
     applied = tf.autograph.experimental.do_not_convert(lambda some: function(tf.gather(x, some)))
     found = tf.map_fn(applied, rows, parallel_iterations=1, fn_output_signature=tf.float32)
     return tf.reshape(found, [-1, *found.shape[2:]])[:count]
+
+
+def outside(function, x):
+    """Scalar float32: `function` of x as an array, computed outside of the graph, which so holds nothing of what it knows."""
+    return tf.reshape(tf.numpy_function(lambda array: np.float32(function(array)), [x], tf.float32), [])
 
 
 def linear_decay():

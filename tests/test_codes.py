@@ -3,6 +3,7 @@ import itertools
 import math
 
 import aae
+import augment
 import cluster_aae
 import data
 import infogan
@@ -91,7 +92,7 @@ def test_the_bound_of_infogan_is_that_of_numpy(monkeypatch):
 
 def test_what_two_categories_tell_of_each_other_is_their_mutual_information():
     def found(p, q):
-        return evaluate(ops.mutual_information(tf.constant(np.float32(p)), tf.constant(np.float32(q)), 'I'))
+        return evaluate(augment.mutual_information(tf.constant(np.float32(p)), tf.constant(np.float32(q)), 'I'))
 
     sure = np.eye(3)[[0, 1, 2, 0, 1, 2]]
     assert found(sure, sure) == pytest.approx(math.log(3), abs=1e-5)
@@ -108,7 +109,7 @@ def test_pictures_are_turned_as_scipy_turns_them():
     x = np.where(np.hypot(*np.mgrid[-13.5:14, -13.5:14])[:, :, None] < 9, x, -1).astype('f')  # nothing at the edge
     u = np.random.default_rng(0).uniform(-1, 1, [3, 6]).astype('f')
     u[0] = 0
-    found = evaluate(ops.turned(tf.constant(x), tf.constant(u)))
+    found = evaluate(augment.turned(tf.constant(x), tf.constant(u)))
     np.testing.assert_array_equal(found[0], x[0])
     for picture, ours, (angle, shear, wide, high, right, below) in zip(x, found, u, strict=True):
         cos, sin = math.cos(angle / 4), math.sin(angle / 4)
