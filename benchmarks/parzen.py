@@ -64,6 +64,9 @@ def main(folders):
             samples = savedmodel.samples(folder, COUNT)
             train, test = (data.load(dataset, split, size=samples.shape[1], channels=samples.shape[3])[0]
                            for split in ('train', 'test'))
+        if len(train) < 11 * VALIDATION:
+            raise files.UserError(f'{dataset} has {len(train):,} training pictures here: the window takes {11 * VALIDATION:,}, '
+                                  'the last ones to choose its width by')
         print(told(folder, unit(samples), unit(train[-10 * VALIDATION:]), unit(test)), flush=True)
     print(told('real pictures', unit(measures.subset(train[:-10 * VALIDATION], COUNT)), unit(train[-10 * VALIDATION:]),
                unit(test)))
