@@ -35,8 +35,9 @@ HIDDEN = (1000, 1000)     # units of the hidden layers of all networks
 # training
 STEPS = 6000              # one step is an update of the auto-encoder, one of the discriminator and one of the encoder
 BATCH_SIZE = 128          # pictures in an update, and as many labelled ones
-LEARNING_RATE = 1e-3      # of encoder and decoder, for Adam
-D_LEARNING_RATE = 2e-4    # of the discriminator: at the same rate it wins, and codes do not take the prior's shape
+LEARNING_RATE = 1e-3      # of encoder and decoder that reconstruct, for Adam
+D_LEARNING_RATE = 2e-4    # of the discriminator
+E_LEARNING_RATE = 1e-3    # of the encoder that fools it: five times D's for codes that fill the prior, D's for sharper pictures
 DECAY = True              # decay the learning rates linearly to 0
 BETA1 = 0.5               # Adam's beta1 of the discriminator, and of the encoder that fools it, in [0, 1)
 WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling, in [0, 1); 0 uses the raw weights
@@ -138,10 +139,9 @@ def main():
 
     with tf.variable_scope('optimizers'):
         decay = ops.linear_decay() if DECAY else 1.0
-        rate, d_rate = LEARNING_RATE * decay, D_LEARNING_RATE * decay
-        ae_step = ops.minimize(tf.train.AdamOptimizer(rate), loss, ('encoder/', 'decoder/'), 'ae_step')
-        d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss, 'code_discriminator/', 'd_step')
-        e_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1), e_loss, 'encoder/', 'e_step')
+        ae_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE * decay), loss, ('encoder/', 'decoder/'), 'ae_step')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * decay, BETA1), d_loss, 'code_discriminator/', 'd_step')
+        e_step = ops.minimize(tf.train.AdamOptimizer(E_LEARNING_RATE * decay, BETA1), e_loss, 'encoder/', 'e_step')
 
     parted = {} if PRIOR == 'gaussian' else {'label' if LABELS else 'part': run.label(parts)}
     networks = {'generator': run.network(generator, 'images', z=run.normal(Z_DIM), **parted),
