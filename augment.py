@@ -34,14 +34,14 @@ def mutual_information(p, q, name):
         return tf.subtract(2 * h, h_both, name=name)
 
 
-def information_kept(x, p, categorize):
+def information_kept(x, logits, categorize):
     """I(c; c') in nats of the categories of pictures x [B, s, s, c] in [-1, 1] and of the same ones `turned`.
 
-    p: the probabilities [B, K] of their categories; categorize: function from pictures to such.
+    logits [B, K]: of their categories; categorize: function from pictures to such.
     """
     with tf.name_scope('data/'):
         other = turned(x, ops.uniform([x.shape[0], 6], 'turn', -1, 1))
     with tf.name_scope('turned'):
-        q = categorize(other)
+        other_logits = categorize(other)
     with tf.name_scope('losses/'):
-        return mutual_information(p, q, 'I_turned')
+        return mutual_information(tf.nn.softmax(logits), tf.nn.softmax(other_logits), 'I_turned')

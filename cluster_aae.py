@@ -108,7 +108,7 @@ def main():
             few = data.few_labels(labels, LABELS, LABEL_SEED)
             labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
 
-    _, y_x, z_x = encoder(x, categories, training=True)
+    logits_x, y_x, z_x = encoder(x, categories, training=True)
     with tf.name_scope('losses'):
         loss = tf.reduce_mean(tf.square(x - decoder(z_x, y_x)), name='loss')
     with tf.name_scope('real'):
@@ -121,8 +121,9 @@ def main():
         e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')   # -log D(E(x)), the mean of both D
         scalars, e_total = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss}, e_loss
     if INVARIANCE:
-        scalars['I_turned'] = augment.information_kept(x, y_x, lambda x: encoder(x, categories, training=True)[1])
-        e_total -= INVARIANCE * scalars['I_turned']
+        scalars['I_turned'] = augment.information_kept(x, logits_x, lambda x: encoder(x, categories, training=True)[0])
+        with tf.name_scope('losses/'):
+            e_total -= INVARIANCE * scalars['I_turned']
     if LABELS:
         with tf.name_scope('labelled'):
             logits, _, _ = encoder(labelled, categories, training=True)

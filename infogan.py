@@ -115,12 +115,13 @@ def main():
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
     if INVARIANCE:
         def categories(features):
-            return tf.nn.softmax(recognition(features, training=True)[0])
+            return recognition(features, training=True)[0]
 
         with tf.name_scope('real'):
             real_categories = categories(real_features)
         scalars['I_turned'] = augment.information_kept(x, real_categories, lambda x: categories(discriminator(x, True)[1]))
-        d_total -= INVARIANCE * scalars['I_turned']
+        with tf.name_scope('losses/'):
+            d_total -= INVARIANCE * scalars['I_turned']
 
     with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_total,
