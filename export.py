@@ -22,7 +22,8 @@ def main(arguments=None):
         given = parse(arguments)
         from plumbing import exports, runfolder, savedmodel  # imports TensorFlow, which --help can do without
 
-        name = chosen(given, runfolder.read(given.run)['networks'])
+        record = runfolder.read(given.run)
+        name = chosen(given, record['networks'])
         runtime = exports.npm_package(given.runtime) if given.web else None
         network = savedmodel.Loaded(given.run, name)
         if given.web:
@@ -37,7 +38,7 @@ def main(arguments=None):
         if given.onnx:
             write(folder / f'{name}.onnx', content, difference)
         if given.web:
-            made = exports.page(network, f'{given.run.resolve().name}, {name}', runfolder.read(given.run)['classes'], content, runtime)
+            made = exports.page(network, f'{given.run.resolve().name}, {name}', record['classes'], content, runtime)
             path = folder / f'{name}-web'
             with files.replacing(path) as temporary:
                 temporary.mkdir()
@@ -95,9 +96,10 @@ def parse(arguments):
     if given.runtime and not given.web:
         parser.error('--runtime is for --web: leave it out')
     flags.run_folder(given.run)
-    for path in given.to, given.runtime:
-        if path and path.is_dir() != (path == given.to) and path.exists():
-            raise files.UserError(f'{path} is a {"folder, not a file" if path.is_dir() else "file, not a folder"}')
+    if given.to and given.to.exists() and not given.to.is_dir():
+        raise files.UserError(f'{given.to} is a file: give the name of a folder')
+    if given.runtime and not given.runtime.is_file():
+        raise files.UserError(f'there is no file {given.runtime}: name the one that `npm pack` has made')
     if (given.onnx or given.web) and not importlib.util.find_spec('tf2onnx'):
         raise files.UserError('--onnx and --web take the package tf2onnx: pip install tf2onnx')
     return given

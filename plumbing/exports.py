@@ -108,7 +108,7 @@ def page(network, title, classes, content, runtime):
     texts = {'MODEL': content, 'GLUE': glue, 'WASM': wasm}
     packed = ''.join(f"const {name} = '{base64.b64encode(gzip.compress(text, 9, mtime=0)).decode()}'\n"
                      for name, text in texts.items())
-    shown = {'title': title, 'inputs': {name: found._asdict() for name, found in network.inputs.items()},
+    shown = {'title': title, 'inputs': [{'name': name, **found._asdict()} for name, found in network.inputs.items()],
              'output': network.output, 'classes': classes or []}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE.parent), autoescape=True,
                                      undefined=jinja2.StrictUndefined)
@@ -129,9 +129,9 @@ def npm_package(path=None):
                                   stdin=subprocess.DEVNULL, capture_output=True, text=True, errors='replace')
             packed = list(pathlib.Path(folder).glob('*.tgz'))
             if done.returncode or not packed:
-                why = ' '.join(re.sub('^npm (error|ERR!) *', '', line) for line in done.stderr.splitlines()[:3])
-                raise files.UserError(f'npm cannot get {RUNTIME} ({files.one_line(why)}): give the file that `npm pack {RUNTIME}` '
-                                      'makes on another machine to --runtime')
+                told = ' '.join(re.sub('^npm (error|ERR!) *', '', line) for line in done.stderr.splitlines()[:3])
+                raise files.UserError(f'npm cannot get {RUNTIME} ({files.one_line(told)}): give the file that '
+                                      f'`npm pack {RUNTIME}` makes on another machine to --runtime')
             found = files.content(packed[0], 2**28)
     if INTEGRITY != f'sha512-{base64.b64encode(hashlib.sha512(found).digest()).decode()}':
         raise files.UserError(f'{path or "what npm has sent"} is not {RUNTIME}, or damaged: its sha512 is another one')
