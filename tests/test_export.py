@@ -1,11 +1,21 @@
 """Exported networks against the SavedModel, each file in its own runtime; the page in a browser without a network."""
 import contextlib
+import functools
+import http.server
 import importlib.util
+import io
 import json
 import math
+import os
 import pathlib
+import re
 import shutil
+import subprocess
+import sys
+import tarfile
+import threading
 
+import dcgan
 import export
 from plumbing import exports, files, networks, runfolder, savedmodel
 
@@ -13,7 +23,8 @@ import browser
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import SCRIPTS, Built, contents
+from conftest import ROOT, SCRIPTS, Built, contents
+from PIL import Image
 
 
 def needs(package):
@@ -288,3 +299,151 @@ def test_mistakes_are_one_line_with_status_2(arguments, complaint, run_of, refus
     with refused(complaint):
         export.main([str(folder), *arguments])
     assert contents(tmp_path) == before
+
+
+@pytest.fixture
+def finished(run_of, tmp_path, monkeypatch):
+    """The working folder of the programs in docs/export.md, with a run of dcgan.py in its own sizes; and its network."""
+    folder = run_of('dcgan', WIDTH=dcgan.WIDTH, HIDDEN=dcgan.HIDDEN)
+    (tmp_path / 'runs').mkdir()
+    folder.rename(tmp_path / 'runs/dcgan-mnist')
+    monkeypatch.chdir(tmp_path)
+    return savedmodel.Loaded(pathlib.Path('runs/dcgan-mnist'), 'generator')
+
+
+@pytest.mark.slow
+@needs('tf2onnx')
+@needs('onnxruntime')
+@needs('ai_edge_litert')
+def test_what_is_written_and_told(finished, capsys, tmp_path, monkeypatch, runtime):
+    """Sizes and differences, in exported/, which is removed with the run; and again over the old ones; --to elsewhere."""
+    (tmp_path / 'runtime.tgz').write_bytes(runtime)
+    for _ in range(2):
+        export.main(['runs/dcgan-mnist', '--tflite', '--onnx', '--web', '--runtime', 'runtime.tgz'])
+        lines = capsys.readouterr().out.splitlines()
+        names = [*(f'generator{kind}.tflite' for kind in ('', '-float16', '-int8')), 'generator.onnx', 'generator-web/index.html']
+        folder = tmp_path / 'runs/dcgan-mnist/exported'
+        assert sorted(path.name for path in folder.iterdir()) == sorted([*names[:4], 'generator-web'])
+        for name, line in zip(names, lines, strict=True):
+            size = (folder / name).stat().st_size if name in names[:4] else \
+                sum(path.stat().st_size for path in (folder / 'generator-web').iterdir())
+            assert line.startswith(f'wrote runs/dcgan-mnist/exported/{name}, {size / 1e6:.2f} MB, differs by at most ')
+    assert (folder / 'generator.tflite').stat().st_size / 4 == pytest.approx(1.78e6, rel=0.01)       # 1.78 million weights
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'onnxruntime' else name)
+    export.main(['runs/dcgan-mnist', '--onnx', '--to', 'else/where'])
+    assert capsys.readouterr().out.endswith('MB, not compared: onnxruntime is not installed\n')
+    assert (tmp_path / 'else/where/generator.onnx').exists()
+    assert 'exported' in runfolder.MADE
+
+
+@pytest.mark.parametrize('web', [False, True])
+def test_without_tf2onnx_it_says_what_to_install(web, tmp_path, refused, monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with refused('--onnx and --web take the package tf2onnx: pip install tf2onnx'):
+        export.main([str(tmp_path), '--web' if web else '--onnx'])
+
+
+def test_without_npm_or_a_network_it_says_where_to_get_the_package(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(files.UserError, match='npm is not installed: install Node.js, or give the file that `npm pack onnx'):
+        exports.npm_package()
+    (tmp_path / 'npm').write_text('#!/bin/sh\necho "npm error code ENOTFOUND" >&2\necho "npm error no way" >&2\nexit 1\n')
+    (tmp_path / 'npm').chmod(0o755)
+    with pytest.raises(files.UserError, match=r'npm cannot get onnxruntime-web@[\d.]+ \(code ENOTFOUND no way\): give the file'):
+        exports.npm_package()
+    (tmp_path / 'npm').write_text('#!/bin/sh\necho altered > onnxruntime-web.tgz\n')
+    with pytest.raises(files.UserError, match='what npm has sent is not onnxruntime-web@.*: its sha512 is another one'):
+        exports.npm_package()
+
+
+# the programs of docs/export.md
+
+PAGE = (ROOT / 'docs/export.md').read_text()
+LATENTS, *PROGRAMS = re.findall(r'^```python\n(.*?)^```$', PAGE, re.M | re.S)
+CLIENTS = {re.findall(r'^(?:import|from) (\w+)', program, re.M)[-2 if 'torch' in program else 0]: program for program in PROGRAMS}
+
+
+def test_the_page_has_a_program_for_each_client():
+    assert set(CLIENTS) == {'tensorflow', 'ai_edge_litert', 'onnxruntime', 'openvino', 'torch'}
+    assert all(program.count('\n') < 20 for program in PROGRAMS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('client', [pytest.param(name, marks=needs(name)) for name in CLIENTS])
+def test_a_program_of_the_page_makes_the_pictures(client, finished, tmp_path):
+    """In a process that has nothing of this project on its path."""
+    if 'exported' in CLIENTS[client]:
+        pytest.importorskip('tf2onnx')
+        export.main(['runs/dcgan-mnist', '--tflite' if client == 'ai_edge_litert' else '--onnx'])
+    (tmp_path / 'program.py').write_text(f"{LATENTS}{CLIENTS[client]}\nnp.savez('made.npz', z=z, images=images)\n")
+    environment = {**os.environ, 'PYTHONPATH': ''}
+    done = subprocess.run([sys.executable, 'program.py'], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = np.load('made.npz')
+    close(made['images'], finished(z=made['z']))
+
+
+@pytest.mark.slow
+@needs('tf2onnx')
+def test_the_program_for_a_browser_draws_a_picture(finished, runtime, tmp_path):
+    """From random numbers that are 1/2 all the time: z = -sqrt(2 ln 2)."""
+    if not browser.found():
+        pytest.skip('no Chromium or Chrome is installed')
+    program, = re.findall(r'^```html\n(.*?)^```$', PAGE, re.M | re.S)
+    folder = tmp_path / 'served'
+    export.main(['runs/dcgan-mnist', '--onnx', '--to', str(folder)])
+    (folder / 'index.html').write_text(program)
+    with tarfile.open(fileobj=io.BytesIO(runtime)) as archive:
+        for name in sorted(set(re.findall(r'`(dist/[\w.-]+)`', PAGE))):
+            (folder / pathlib.Path(name).name).write_bytes(archive.extractfile(f'package/{name}').read())
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server, browser.opened(tmp_path / 'profile', 120) as page:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page.call('Page.addScriptToEvaluateOnNewDocument', source='Math.random = () => 0.5')
+        page.load(f'http://127.0.0.1:{server.server_address[1]}/index.html')
+        data = page.run("""(async () => {
+            const pixels = () => [...canvas.getContext('2d').getImageData(0, 0, 28, 28).data]
+            while (!pixels().some(Boolean)) await new Promise(done => setTimeout(done, 20))
+            return pixels()
+        })()""")
+        server.shutdown()
+    picture, = finished.draw({'z': np.full([1, 100], -(2 * math.log(2)) ** 0.5, np.float32)})
+    away = np.abs(np.reshape(data, [28, 28, 4])[..., :3] - picture.astype(int))
+    assert np.ptp(picture) > 30 and away.max() <= 1
+
+
+# another TensorFlow
+
+OTHER = os.environ.get('OTHER_PYTHON')
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OTHER, reason='OTHER_PYTHON names no Python with another version of TensorFlow, such as 2.16.2')
+def test_runs_load_under_another_tensorflow_and_back(tmp_path):
+    """Each trains a run, samples both, and trains the other's on: the same pictures, but for the last bit of a byte."""
+    random = np.random.default_rng(0)
+    (tmp_path / 'set').mkdir()
+    for number in range(40):
+        Image.fromarray(random.integers(0, 256, [28, 28], np.uint8)).save(tmp_path / f'set/{number}.png')
+    pythons = {'ours': sys.executable, 'theirs': OTHER}
+
+    def do(which, *arguments):
+        done = subprocess.run([pythons[which], *map(str, arguments)], cwd=ROOT, capture_output=True, text=True,
+                              env={**os.environ, 'XDG_CACHE_HOME': str(tmp_path / 'cache')})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def train(which, name, steps):
+        return do(which, 'dcgan.py', '--dataset', tmp_path / 'set', '--run-dir', tmp_path / name, '--steps', steps, '--width', 4,
+                  '--hidden', 16, '--batch-size', 8, '--eval-every', 0, '--precision', 'float32', '--weight-average', 0)
+
+    versions = [do(which, '-c', 'import tensorflow as tf; print(tf.__version__)') for which in pythons]
+    assert versions[0] != versions[1]
+    for name in pythons:
+        train(name, name, 60)
+        for which in pythons:
+            do(which, 'sample.py', tmp_path / name, '--npz', tmp_path / f'{name}-{which}.npz')
+        ours, theirs = (np.load(tmp_path / f'{name}-{which}.npz')['images'].astype(int) for which in pythons)
+        assert np.ptp(ours) > 20 and np.abs(ours - theirs).max() <= 1
+    for name, which in zip(pythons, reversed(pythons), strict=True):
+        assert 'resumes at step 60' in train(which, name, 62)
