@@ -45,8 +45,10 @@ def litert(network, weights='float32'):
     import tensorflow as tf2
     import tensorflow.compat.v1 as tf
 
-    try:
-        with startup.kept_back(), tempfile.TemporaryDirectory() as folder:
+    given = examples(network.inputs)
+
+    def convert():
+        with tempfile.TemporaryDirectory() as folder:
             with tf.Graph().as_default(), tf.Session() as session:
                 tf.import_graph_def(_pooled(network.frozen()), name='')
                 tensor = session.graph.get_tensor_by_name
@@ -58,11 +60,9 @@ def litert(network, weights='float32'):
             if weights == 'float16':
                 converter.target_spec.supported_types = [tf2.float16]
             content = converter.convert()
-            run = _interpreter()(model_content=content).get_signature_runner()
-            given = examples(network.inputs)
-            made = run(**given)[network.output]
-    except Exception as error:  # of many kinds
-        raise files.UserError(f'LiteRT cannot do this network ({_what(error)}): leave out --tflite') from None
+        return content, _interpreter()(model_content=content).get_signature_runner()(**given)[network.output]
+
+    content, made = _quietly(convert, 'LiteRT', '--tflite')
     return content, _difference(network, given, made, weights == 'float32', 'LiteRT')
 
 
@@ -72,27 +72,28 @@ def onnx(network):
     network: savedmodel.Loaded. Its inputs [N, ...] and its output have the names of the SavedModel's. Raises files.UserError
     for a network that tf2onnx cannot convert.
     """
-    try:
-        with startup.kept_back():
-            import tf2onnx
+    given, names = examples(network.inputs), [*network.inputs, network.output]
 
-            names = [*network.inputs, network.output]
-            model, _ = tf2onnx.convert.from_graph_def(
-                _pooled(network.frozen()), input_names=[f'{name}:0' for name in network.inputs],
-                output_names=[f'{network.output}:0'], opset=OPSET, tensors_to_rename={f'{name}:0': name for name in names})
-            for value in [*model.graph.input, *model.graph.output]:
-                value.type.tensor_type.shape.dim[0].dim_param = 'N'
-            del model.graph.value_info[:]                  # the sizes of batches in between, by names of their own
-            content = model.SerializeToString()
-    except Exception as error:  # of many kinds
-        raise files.UserError(f'tf2onnx cannot convert this network ({_what(error)}): leave out --onnx and --web') from None
+    def convert():
+        import tf2onnx
+
+        model, _ = tf2onnx.convert.from_graph_def(
+            _pooled(network.frozen()), input_names=[f'{name}:0' for name in network.inputs],
+            output_names=[f'{network.output}:0'], opset=OPSET, tensors_to_rename={f'{name}:0': name for name in names})
+        for value in [*model.graph.input, *model.graph.output]:
+            value.type.tensor_type.shape.dim[0].dim_param = 'N'
+        del model.graph.value_info[:]                      # the sizes of batches in between, by names of their own
+        return model.SerializeToString()
+
+    def run():
+        import onnxruntime
+
+        return onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider']).run(None, given)[0]
+
+    content = _quietly(convert, 'tf2onnx', '--onnx and --web')
     if not importlib.util.find_spec('onnxruntime'):
         return content, None
-    import onnxruntime
-
-    given = examples(network.inputs)
-    made, = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider']).run(None, given)
-    return content, _difference(network, given, made, True, 'ONNX')
+    return content, _difference(network, given, _quietly(run, 'ONNX Runtime', '--onnx and --web'), True, 'ONNX Runtime')
 
 
 def page(network, title, classes, content, runtime):
@@ -136,6 +137,16 @@ def npm_package(path=None):
     if INTEGRITY != f'sha512-{base64.b64encode(hashlib.sha512(found).digest()).decode()}':
         raise files.UserError(f'{path or "what npm has sent"} is not {RUNTIME}, or damaged: its sha512 is another one')
     return found
+
+
+def _quietly(convert, name, flag):
+    """What convert() returns, with all that it writes to stderr kept back. Raises files.UserError where it fails."""
+    with startup.kept_back():
+        try:
+            return convert()
+        except Exception as error:  # of many kinds
+            why = _what(error)
+    raise files.UserError(f'{name} cannot do this network ({why}): leave out {flag}')
 
 
 def _pooled(graph_def):

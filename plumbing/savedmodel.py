@@ -98,13 +98,11 @@ class Loaded:
             graph.check_memory()
             self._check_sizes()
             values = tf.train.load_checkpoint('variables') if handles else None
-            self._weights = {}
             for node in handles:
                 handle = self._session.graph.get_tensor_by_name(f'network/{node.name}:0')
                 value = tf.placeholder(tf.DType(node.attr['dtype'].type), tf.TensorShape(node.attr['shape'].shape))
                 assign = tf.raw_ops.AssignVariableOp(resource=handle, value=value)
-                self._weights[node.name] = values.get_tensor(node.attr['shared_name'].s.decode() or node.name)
-                self._session.run(assign, {value: self._weights[node.name]})
+                self._session.run(assign, {value: values.get_tensor(node.attr['shared_name'].s.decode() or node.name)})
         self._network, self._producer, self._given, self._made = network, model.meta_info_def.stripped_op_list, given, made
 
     def _check_sizes(self):
@@ -122,14 +120,12 @@ class Loaded:
         name of the `output`.
         """
         network = tf.GraphDef.FromString(self._network.SerializeToString())
-        for node in [node for node in network.node if node.op in ('VarHandleOp', 'ReadVariableOp')]:
-            kind = node.attr['dtype'].type
-            node.ClearField('attr')
-            if node.op == 'ReadVariableOp':
-                node.op, node.attr['T'].type = 'Identity', kind
-            else:
-                node.op, node.attr['dtype'].type = 'Const', kind
-                node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(self._weights[node.name]))
+        for node in [node for node in network.node if node.op == 'ReadVariableOp']:
+            kind, value = node.attr['dtype'].type, self._session.run(f'network/{node.name}:0')
+            for field in 'input', 'attr':
+                node.ClearField(field)
+            node.op, node.attr['dtype'].type = 'Const', kind
+            node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value))
         with tf.Graph().as_default() as whole:
             tensors = {self._given[name]: tf.placeholder(found.dtype, [None, *found.shape], name)
                        for name, found in self.inputs.items()}
