@@ -101,7 +101,7 @@ def parse(arguments):
     if given.runtime and not given.runtime.is_file():
         raise files.UserError(f'there is no file {given.runtime}: name the one that `npm pack` has made')
     if (given.onnx or given.web) and not importlib.util.find_spec('tf2onnx'):
-        raise files.UserError('--onnx and --web take the package tf2onnx: pip install tf2onnx')
+        raise files.UserError('--onnx and --web take the package tf2onnx: pip install -r requirements.txt tf2onnx')
     return given
 
 

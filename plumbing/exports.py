@@ -75,8 +75,6 @@ def onnx(network):
     given, names = examples(network.inputs), [*network.inputs, network.output]
 
     def convert():
-        import tf2onnx
-
         model, _ = tf2onnx.convert.from_graph_def(
             _pooled(network.frozen()), input_names=[f'{name}:0' for name in network.inputs],
             output_names=[f'{network.output}:0'], opset=OPSET, tensors_to_rename={f'{name}:0': name for name in names})
@@ -90,6 +88,7 @@ def onnx(network):
 
         return onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider']).run(None, given)[0]
 
+    tf2onnx = _tf2onnx()
     content = _quietly(convert, 'tf2onnx', '--onnx and --web')
     if not importlib.util.find_spec('onnxruntime'):
         return content, None
@@ -137,6 +136,16 @@ def npm_package(path=None):
     if INTEGRITY != f'sha512-{base64.b64encode(hashlib.sha512(found).digest()).decode()}':
         raise files.UserError(f'{path or "what npm has sent"} is not {RUNTIME}, or damaged: its sha512 is another one')
     return found
+
+
+def _tf2onnx():
+    with startup.kept_back():
+        try:
+            import tf2onnx
+            return tf2onnx
+        except Exception as error:  # of packages that do not fit each other
+            why = _what(error)
+    raise files.UserError(f'tf2onnx cannot be imported ({why}): docs/export.md tells which versions fit together')
 
 
 def _quietly(convert, name, flag):

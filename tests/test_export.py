@@ -45,7 +45,7 @@ def saved(folder, described, classes=None):
         values = {}
         for variable, shape in shapes.items():
             drawn = random.standard_normal(shape, np.float32)
-            values[variable] = 0.5 + abs(drawn) if variable.endswith('variance') else \
+            values[variable] = 0.5 + abs(drawn) if variable.endswith(('variance', 'scale')) else \
                 drawn / np.float32(max(1, math.prod(shape[:-1])) ** 0.5)
         savedmodel.export(folder / name, network, values)
     return folder
@@ -85,7 +85,7 @@ def in_openvino(path, given, output):
 
 
 def close(made, expected):
-    assert made.shape == expected.shape and np.ptp(expected) > 0.01
+    assert made.shape == expected.shape and (len(expected) == 1 or np.ptp(expected) > 0.01)
     np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
@@ -97,13 +97,13 @@ def close(made, expected):
 @pytest.mark.parametrize('script', [name if name in ('cgan', 'conv_autoencoder') else pytest.param(name, marks=pytest.mark.slow)
                                     for name in SCRIPTS])
 def test_the_networks_of_every_script_make_the_same_elsewhere(script, run_of, tmp_path):
-    """Of one, of five and of seventy inputs, against the SavedModel."""
+    """Of seventy, of five and of one input, against the SavedModel."""
     folder = run_of(script)
     for name in runfolder.read(folder)['networks']:
         network = savedmodel.Loaded(folder, name)
         lite, _ = exports.litert(network)
         onnx, _ = exports.onnx(network)
-        for count in 1, 5, 70:
+        for count in 70, 5, 1:
             given = exports.examples(network.inputs, count)
             close(in_litert(lite, given, network.output), network(**given))
             close(in_onnxruntime(onnx, given, network.output), network(**given))
@@ -339,7 +339,7 @@ def test_what_is_written_and_told(finished, capsys, tmp_path, monkeypatch, runti
 @pytest.mark.parametrize('web', [False, True])
 def test_without_tf2onnx_it_says_what_to_install(web, tmp_path, refused, monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with refused('--onnx and --web take the package tf2onnx: pip install tf2onnx'):
+    with refused('--onnx and --web take the package tf2onnx: pip install -r requirements.txt tf2onnx'):
         export.main([str(tmp_path), '--web' if web else '--onnx'])
 
 
