@@ -131,7 +131,7 @@ class Loaded:
                        for name, found in self.inputs.items()}
             made, = tf.import_graph_def(network, tensors, [self._made], name='network', producer_op_list=self._producer)
             tf.identity(made, self.output)
-            return whole.as_graph_def()
+            return tf.graph_util.extract_sub_graph(whole.as_graph_def(), [self.output, *self.inputs])
 
     def __call__(self, **arrays):
         count = len(next(iter(arrays.values())))
