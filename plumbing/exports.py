@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 import tempfile
 
-from plumbing import files, networks, startup
+from plumbing import files, interrupts, networks, startup
 
 import numpy as np
 
@@ -149,13 +149,20 @@ def _tf2onnx():
 
 
 def _quietly(convert, name, flag):
-    """What convert() returns, with all that it writes to stderr kept back. Raises files.UserError where it fails."""
-    with startup.kept_back():
+    """What convert() returns, with all that it writes to stderr kept back. Raises files.UserError where it fails.
+
+    Ctrl-C waits for its end: raised in the middle of a converter, it may get lost in a function that C++ has called.
+    """
+    with startup.kept_back(), interrupts.caught() as stopped:
         try:
-            return convert()
+            made, why = convert(), None
         except Exception as error:  # of many kinds
             why = _what(error)
-    raise files.UserError(f'{name} cannot do this network ({why}): leave out {flag}')
+    if stopped:
+        raise interrupts.Interrupted(stopped[0])
+    if why:
+        raise files.UserError(f'{name} cannot do this network ({why}): leave out {flag}')
+    return made
 
 
 def _pooled(graph_def):

@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -17,7 +18,7 @@ import threading
 
 import dcgan
 import export
-from plumbing import exports, files, networks, runfolder, savedmodel
+from plumbing import exports, files, interrupts, networks, runfolder, savedmodel
 
 import browser
 import numpy as np
@@ -167,6 +168,18 @@ def test_what_cannot_be_done_is_told_in_one_line(tmp_path):
         switched, 'codes', images=networks.images(8, 1))}), 'encoder')
     with pytest.raises(files.UserError, match=r'LiteRT cannot do this network \(MaxPoolWithArgmax\): leave out --tflite'):
         exports.litert(network)
+
+
+def test_a_signal_is_not_lost_in_a_converter(capfd):
+    """As one is that is raised in a function that C++ has called; and what a converter writes is not shown."""
+    def convert():
+        os.write(2, b'a note')
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(interrupts.Interrupted, match='SIGTERM'):
+        exports._quietly(convert, 'LiteRT', '--tflite')
+    assert capfd.readouterr().err == ''
 
 
 @needs('ai_edge_litert')
