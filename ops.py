@@ -154,8 +154,10 @@ def unpool(x, size=2, switches=None):
     switches: the second result of a `max_pool` of this shape: each number goes back to where the maximum was, and the
     rest of its square is 0 (Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1).
     """
-    def repeated(y):
-        return tf.repeat(tf.repeat(y, size, axis=1), size, axis=2)
+    def repeated(y):  # not tf.repeat: behind it the height is unknown to LiteRT's converter
+        _, h, w, c = y.shape
+        y = tf.reshape(tf.tile(tf.expand_dims(y, 2), [1, 1, size, 1, 1]), [-1, h * size, w, c])
+        return tf.reshape(tf.tile(tf.expand_dims(y, 3), [1, 1, 1, size, 1]), [-1, h * size, w * size, c])
 
     with tf.name_scope('unpool'):
         filled = repeated(x)

@@ -37,8 +37,9 @@ def conv_transpose(x, kernel, shape, stride, padding):
 
         if not doubled or filters * stride ** 2 > 16:
             return tf.nn.conv2d_transpose(x, kernel, shape, stride, padding), gradients
-        small = tf.reverse(tf.reshape(kernel, [2, stride, 2, stride, filters, c]), [0, 2])
-        small = tf.reshape(tf.transpose(small, [0, 2, 5, 1, 3, 4]), [2, 2, c, stride ** 2 * filters])
+        small = tf.transpose(tf.reshape(kernel, [2, stride, 2, stride, filters, c]), [0, 2, 5, 1, 3, 4])
+        turned = tf.reverse(tf.reshape(small, [4, -1]), [0])     # both axes of 2x2; OpenVINO cannot reverse two at once
+        small = tf.reshape(turned, [2, 2, c, stride ** 2 * filters])
         y = tf.nn.conv2d(x, small, 1, [[0, 0], [1, 1], [1, 1], [0, 0]])              # [B, h + 1, w + 1, stride^2 filters]
         start = stride // 2
         return tf.nn.depth_to_space(y, stride)[:, start:start + shape[1], start:start + shape[2]], gradients

@@ -103,6 +103,7 @@ class Loaded:
                 value = tf.placeholder(tf.DType(node.attr['dtype'].type), tf.TensorShape(node.attr['shape'].shape))
                 assign = tf.raw_ops.AssignVariableOp(resource=handle, value=value)
                 self._session.run(assign, {value: values.get_tensor(node.attr['shared_name'].s.decode() or node.name)})
+        self._network, self._producer, self._given, self._made = network, model.meta_info_def.stripped_op_list, given, made
 
     def _check_sizes(self):
         """Raises ValueError for a tensor that is computed with and may be too large."""
@@ -111,6 +112,26 @@ class Loaded:
             for tensor in [tensor for tensor in operation.outputs if tensor.consumers() and operation.type != 'Placeholder']:
                 if not tensor.shape.is_fully_defined() or tensor.dtype.size * math.prod(tensor.shape) > most:
                     raise ValueError(f'{operation.name} of the shape {tensor.shape} may take more than {most:,} bytes')
+
+    def frozen(self):
+        """The network as a GraphDef with its weights as constants, for converters.
+
+        It leads from placeholders [None, ...] with the names of the `inputs`, labels as whole numbers, to a tensor with the
+        name of the `output`.
+        """
+        network = tf.GraphDef.FromString(self._network.SerializeToString())
+        for node in [node for node in network.node if node.op == 'ReadVariableOp']:
+            kind, value = node.attr['dtype'].type, self._session.run(f'network/{node.name}:0')
+            for field in 'input', 'attr':
+                node.ClearField(field)
+            node.op, node.attr['dtype'].type = 'Const', kind
+            node.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value))
+        with tf.Graph().as_default() as whole:
+            tensors = {self._given[name]: tf.placeholder(found.dtype, [None, *found.shape], name)
+                       for name, found in self.inputs.items()}
+            made, = tf.import_graph_def(network, tensors, [self._made], name='network', producer_op_list=self._producer)
+            tf.identity(made, self.output)
+            return tf.graph_util.extract_sub_graph(whole.as_graph_def(), [self.output, *self.inputs])
 
     def __call__(self, **arrays):
         count = len(next(iter(arrays.values())))

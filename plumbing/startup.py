@@ -20,7 +20,7 @@ def quiet_tensorflow():
 
 
 class _Finder:
-    """Finds `tensorflow`, once, with a loader that runs under `_kept_back`."""
+    """Finds `tensorflow`, once, with a loader that runs under `kept_back`."""
 
     @classmethod
     def find_spec(cls, name, path=None, target=None):
@@ -32,7 +32,7 @@ class _Finder:
             load = spec.loader.exec_module
 
             def exec_module(module):
-                with _kept_back():
+                with kept_back():
                     load(module)
 
             spec.loader.exec_module = exec_module
@@ -40,7 +40,7 @@ class _Finder:
 
 
 @contextlib.contextmanager
-def _kept_back():
+def kept_back():
     """The context in which what is written to the file descriptor 2 goes to a file, which is shown if there is an error."""
     sys.stderr.flush()
     kept = os.dup(2)

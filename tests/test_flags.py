@@ -187,7 +187,7 @@ def test_many_changes_become_a_sum_that_no_other_changes_have():
 
 @pytest.mark.parametrize('program, arguments, status', [
     ('dcgan', ['--help'], 0), ('dcgan', ['--stepz', '3'], 2), ('dcgan', ['--steps', 'many'], 2), ('dcgan', ['--beta1', '2'], 2),
-    *((name, ['--help'], 0) for name in ('toy', 'sweep', 'report', 'sample', 'metrics', 'retrieval')),
+    *((name, ['--help'], 0) for name in ('toy', 'sweep', 'report', 'sample', 'metrics', 'retrieval', 'export')),
     *((name, ['runs/typo'], 2) for name in ('report', 'sample', 'metrics', 'retrieval')), ('sweep', ['toy.py', '--x', '1'], 2)])
 def test_help_and_mistakes_end_before_tensorflow_is_imported(program, arguments, status):
     command = [sys.executable, '-X', 'importtime', ROOT / f'{program}.py', *arguments]
