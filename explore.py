@@ -4,18 +4,16 @@
     python explore.py runs/dcgan-mnist
     python explore.py weights/dcgan-mnist --port 7861
 
-Open the address that it prints. Only this machine can reach the page, and the page fetches nothing from any other. A picture that is
-uploaded, or drawn on the canvas, becomes latents as with invert.py; the sliders go on from there.
+Open the address that it prints. Only this machine can reach the page, and the page fetches nothing from any other. A picture that
+is uploaded, or drawn on the canvas, becomes latents as with invert.py; the sliders go on from there.
 """
 import os
-import sys
 import tempfile
 
 import sample
 from plumbing import files, flags, latents, networks
 
 import numpy as np
-from PIL import Image
 
 HOST = '127.0.0.1'
 NUMBERS = 8          # of each latent that get a slider, and directions
@@ -25,7 +23,7 @@ STEPS = 150          # of the descent to a picture
 
 
 class Explorer:
-    """What the page asks for, as functions of what its sliders say. Points are of one sample, {name of an input: array [1, ...]}."""
+    """What the page asks for, as functions of its sliders. A point is {name of an input: array [1, ...]}."""
 
     def __init__(self, run, best=False):
         from plumbing import savedmodel
@@ -157,7 +155,7 @@ def page(explorer, gradio):
                 upload_go = gradio.Button('invert my picture', elem_id='upload-go')
             with gradio.Column():
                 canvas = gradio.Sketchpad(label='draw', type='filepath', elem_id='canvas', canvas_size=(SIDE, SIDE), layers=False,
-                                          brush=gradio.Brush(24, colors=['#000000'], color_mode='fixed'), height=SIDE + 120)
+                                          brush=gradio.Brush(14, colors=['#000000'], color_mode='fixed'), height=SIDE + 120)
                 canvas_negative = gradio.Checkbox(True, label='negative: dark lines on a light ground')
                 canvas_go = gradio.Button('invert my drawing', elem_id='canvas-go')
         controls = [seed, truncation, number, *along, *added]
@@ -182,8 +180,9 @@ def serve(explorer, port=None, wait=True):
     fonts = ['system-ui', 'sans-serif'], ['ui-monospace', 'monospace']          # of the machine: the theme's own are fetched
     try:
         _, address, _ = blocks.launch(
-            server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, footer_links=[], mcp_server=False,
-            enable_monitoring=False, ssr_mode=False, theme=gradio.themes.Default(font=fonts[0], font_mono=fonts[1]))
+            server_name=HOST, server_port=port, share=False, quiet=True, prevent_thread_lock=True, footer_links=[],
+            mcp_server=False, enable_monitoring=False, ssr_mode=False,
+            theme=gradio.themes.Default(font=fonts[0], font_mono=fonts[1]))
     except OSError as error:
         raise files.UserError(f'{HOST} has no free port {port or ""} ({files.reason(error)}): give another --port') from None
     if wait:

@@ -383,7 +383,8 @@ def test_mistakes_with_latents_are_one_line_with_status_2(arguments, complaint, 
     ('label', ['a photo.png', '--class', '3'], "has no class '3'"), ('normal', ['--test', '0'], 'the number of test pictures'),
     ('normal', ['--test', '97', '--steps', '1'], 'mnist has 96 test pictures: give --test 96 or less'),
     ('normal', ['--test', '3', '--negative'], 'not of --test'), ('normal', ['a photo.png', '--starts', '0'], 'number of starts'),
-    ('normal', ['a photo.png', '--png', 'x.npz'], 'must end in .png'), ('normal', ['a photo.png', '--npz', '.'], '. is a folder')])
+    ('normal', ['a photo.png', '--png', 'x.npz'], 'must end in .png'),
+    ('normal', ['a photo.png', '--npz', '.'], '. is a folder')])
 def test_mistakes_of_invert_are_one_line_with_status_2(run, arguments, complaint, folders, photo, monkeypatch, refused):
     monkeypatch.chdir(photo.parent)
     monkeypatch.setattr(data, 'load', drive.load)
