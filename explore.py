@@ -19,7 +19,7 @@ HOST = '127.0.0.1'
 NUMBERS = 8          # of each latent that get a slider, and directions
 SIDE = 336           # pixels of a sample on the page, about
 WALK = 10            # pictures of a walk
-STEPS = 150          # of the descent to a picture
+DESCENT = 150         # of the descent to a picture
 
 
 class Explorer:
@@ -79,7 +79,7 @@ class Explorer:
 
         image = invert.read([path], self.generate.shape, negative)
         if self._inverter is None:
-            self._inverter = inversion.Inverter(self.generate, invert.encoder(self.run, self.generate), steps=STEPS)
+            self._inverter = inversion.Inverter(self.generate, invert.encoder(self.run), steps=DESCENT)
         point, errors, _ = self._inverter(image)
         return point, float(errors[0])
 

@@ -39,13 +39,14 @@ def main(arguments=None):
         classes = sample.numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
         images, labels = test_pictures(given.run, generate.shape, given.test) if given.test else \
             (read(given.pictures, generate.shape, given.negative), None)
-        inverter = inversion.Inverter(generate, encoder(given.run, generate), given.starts, given.steps, classes)
-        points, errors, before = inverter(images)
+        starts, steps = given.starts or inversion.STARTS, inversion.STEPS if given.steps is None else given.steps
+        inverter = inversion.Inverter(generate, encoder(given.run), starts, steps, classes)
+        points, errors, _ = inverter(images)
         found = generate.draw(points)
         latents.write(given.npz, points, generate.sum, error=errors, **({} if labels is None else {'labels': labels}))
         viz.save(given.png, beside(images[:SHOWN], found[:SHOWN]))
         if given.test:
-            print(table(given.run, images, labels, found, inverter.nearest(images), errors, before))
+            print(table(given.run, images, labels, found, inverter.before(images)))
         else:
             label = next((name for name, taken in generate.inputs.items() if taken.kind == 'label'), None)
             for number, (path, error) in enumerate(zip(given.pictures, errors, strict=True)):
@@ -86,7 +87,7 @@ def test_pictures(run, shape, count):
     return measures.subset(images, count), None if labels is None else measures.subset(labels, count)
 
 
-def encoder(run, generate):
+def encoder(run):
     """The encoder of a run, or None if it has none of images alone."""
     from plumbing import networks, runfolder, savedmodel
 
@@ -107,25 +108,28 @@ def beside(images, found):
                            for row, gap in zip(rows, gaps, strict=True)])
 
 
-def table(run, images, labels, found, nearest, errors, before):
-    """Markdown: how near test pictures are to samples, to what was found of them and to training pictures, and seen as what."""
+def table(run, images, labels, found, before):
+    """Markdown: how near test pictures are to samples, to what was found of them and to training pictures, and seen as what.
+
+    before: as of `inversion.Inverter.before`.
+    """
     import data
     from plumbing import codes, features, runfolder
 
     dataset = data.full_name(runfolder.read_settings(run)['DATASET'])
     with contextlib.redirect_stdout(sys.stderr):
         train, _ = data.load(dataset, size=images.shape[1], channels=images.shape[3])
-    flat, flat_train = (array.reshape(len(array), -1) / np.float32(255) for array in (images, train))
-    chosen = codes.nearest(flat, 1, flat_train)[:, 0]
-    rows = {'the nearest of the samples that are starts': (before, nearest), 'found': (errors, found),
-            'the nearest training pictures': (np.square(flat - flat_train[chosen]).mean(1), train[chosen]),
-            'the pictures themselves': (np.zeros(len(images)), images)}
+    flat = [array.reshape(len(array), -1) / np.float32(255) for array in (images, train)]
+    rows = {'the nearest of the samples at the start': before['sample'],
+            **({'drawn from the codes of the encoder': before['code']} if 'code' in before else {}), 'found': found,
+            'the nearest training pictures': train[codes.nearest(flat[0], 1, flat[1])[:, 0]], 'the pictures themselves': images}
     known = labels is not None and dataset in features.CLASSIFIERS
     lines = [f'{len(images):,} test pictures of {dataset}', '', f'| | mean error |{" seen as their class |" if known else ""}',
              f'|---|---|{"---|" if known else ""}']
-    for name, (distances, shown) in rows.items():
+    for name, shown in rows.items():
+        error = np.square((shown - images.astype(np.float32)) / 255).mean()
         share = f' {(features.features(shown, dataset)[1].argmax(1) == labels).mean():.1%} |' if known else ''
-        lines.append(f'| {name} | {distances.mean():.4f} |{share}')
+        lines.append(f'| {name} | {error:.4f} |{share}')
     return '\n'.join([*lines, ''])
 
 
@@ -138,8 +142,8 @@ def parse(arguments):
     parser.add_argument('--negative', action='store_true', help='of pictures with dark lines on a light ground')
     parser.add_argument('--class', dest='classes', action='extend', nargs='+', metavar='CLASS',
                         help='names (or else numbers) of the classes that the pictures may be of, of a conditional run [all]')
-    parser.add_argument('--starts', type=flags.whole('the number of starts', 1, 64), default=4, help='of each picture [4]')
-    parser.add_argument('--steps', type=flags.whole('the number of steps', 0, 100_000), default=200, help='of the descent [200]')
+    parser.add_argument('--starts', type=flags.whole('the number of starts', 1, 64), help='of each picture [4]')
+    parser.add_argument('--steps', type=flags.whole('the number of steps', 0, 100_000), help='of the descent [200]')
     parser.add_argument('--best', action='store_true', help='of the generator that measured best, not the last')
     parser.add_argument('--npz', type=flags.path, help='file of the latents [inverted.npz in the folder of the run]')
     parser.add_argument('--png', type=flags.path, help='file of the pictures [inverted.png there]')

@@ -172,9 +172,9 @@ def added(generate, folder, text, points, labels=None):
         if isinstance(term, str):
             if term.casefold() not in names:
                 raise files.UserError(files.one_line(f'there is no class {term!r}: give one of {", ".join(names)}'))
-            term = np.flatnonzero(labels == names[term.casefold()])
+            name, term = term, np.flatnonzero(labels == names[term.casefold()])
             if not len(term):
-                raise files.UserError(f'no sample of {count} is of a class of {text!r}: give another')
+                raise files.UserError(files.one_line(f'none of {count} samples is of the class {name}: give another'))
         elif max(term) >= count:
             raise files.UserError(f'there is no sample {max(term)}: give numbers from 0 to {count - 1}')
         rows.append(np.asarray(term))

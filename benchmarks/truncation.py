@@ -2,8 +2,8 @@
 
     python -m benchmarks.truncation runs/dcgan-mnist --png truncation.png
 
-Truncated are the latents (Brock et al. 2018, arXiv:1809.11096, section 3.1; plumbing/latents.py), those of the same seed each time.
-The numbers are those of metrics.py, of COUNT samples and as many training pictures. The last row is of test pictures.
+Truncated are the latents of one seed (Brock et al. 2018, arXiv:1809.11096, section 3.1; plumbing/latents.py). The numbers are
+those of metrics.py, of COUNT samples and as many training pictures. The last row is of test pictures.
 """
 import contextlib
 import sys

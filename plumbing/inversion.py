@@ -73,11 +73,8 @@ class Inverter:
         near = codes.nearest(_flat(images), self._starts, self._pictures)                   # [N, S]
         starts = {name: array[near] for name, array in self._pool.items()}                     # [N, S, ...]
         if self._encode:
-            made = latents.parted(self.inputs, codes.encode(self._encode, images), {
-                name: array[:, 0] for name, array in starts.items()})
-            for name, found in self.inputs.items():
-                made[name] = np.clip(made[name], *found.bounds) if found.bounds else made[name]
-                starts[name] = np.concatenate([starts[name], made[name][:, None]], axis=1)
+            coded = self._coded(images, near[:, 0])
+            starts = {name: np.concatenate([array, coded[name][:, None]], axis=1) for name, array in starts.items()}
         each = len(next(iter(starts.values()))[0])
         rows = {name: array.reshape(-1, *array.shape[2:]) for name, array in starts.items()}
         of = np.repeat(np.arange(len(images)), each)
@@ -95,10 +92,20 @@ class Inverter:
         best = np.arange(len(images)) * each + after.argmin(1)
         return {name: np.concatenate(parts)[best] for name, parts in found.items()}, after.min(1), before.min(1)
 
-    def nearest(self, images):
-        """Of each picture the sample that is nearest to it, uint8 [N, H, W, C]."""
-        return np.rint(self._pictures[codes.nearest(_flat(images), 1, self._pictures)[:, 0]] * 255).astype(np.uint8).reshape(
-            images.shape)
+    def _coded(self, images, near):
+        """The points that an encoder gives pictures, with the labels of the samples `near` [N] to them."""
+        points = latents.parted(self.inputs, codes.encode(self._encode, images), {
+            name: array[near] for name, array in self._pool.items()})
+        return {name: np.clip(array, *self.inputs[name].bounds) if self.inputs[name].bounds else array
+                for name, array in points.items()}
+
+    def before(self, images):
+        """{'sample' or 'code': uint8 [N, H, W, C]}: the nearest sample to each picture, and what is drawn from its code."""
+        near = codes.nearest(_flat(images), 1, self._pictures)[:, 0]
+        found = {'sample': {name: array[near] for name, array in self._pool.items()}}
+        if self._encode:
+            found['code'] = self._coded(images, near)
+        return {name: self._generate.draw(points) for name, points in found.items()}
 
     def _descend(self, images, points):
         """(points, errors at the start [N], errors at the end [N]) of N <= BATCH starts."""

@@ -123,7 +123,7 @@ def combined(z, parts):
 
 # a file of latents
 
-def write(path, points, made_by, **more):
+def write(path, points, made_by, /, **more):
     """Writes points, the sum of the generator's files `made_by`, and arrays `more` as an .npz."""
     with files.replacing(path) as temporary, open(temporary, 'wb') as file:
         np.savez_compressed(file, **points, **{MADE_BY: made_by}, **more)

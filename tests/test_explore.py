@@ -112,7 +112,7 @@ def test_the_page_in_a_browser(explorer, tmp_path, monkeypatch):
     monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path / 'gradio'))
     called, connect = set(), socket.socket.connect
     monkeypatch.setattr(socket.socket, 'connect', lambda self, where: (called.add(where[0]), connect(self, where))[1])
-    monkeypatch.setattr(explore, 'STEPS', 20)
+    monkeypatch.setattr(explore, 'DESCENT', 20)
     drawn = explorer.generate.draw(networks.draw(explorer.inputs, 1, 5))[0].repeat(4, 0).repeat(4, 1)
     iio.imwrite(tmp_path / 'mine.png', drawn[:, :, 0])
     address, blocks = explore.serve(explorer, wait=False)

@@ -330,7 +330,7 @@ def test_the_table_of_test_pictures(folders, monkeypatch, capsys, tmp_path):
                  str(tmp_path / 'a.png')])
     rows = {cells[1].strip(): cells[2:-1] for cells in (line.split('|') for line in capsys.readouterr().out.splitlines()
                                                         if line.startswith('|'))}
-    assert float(rows['found'][0]) < float(rows['the nearest of the samples that are starts'][0])
+    assert float(rows['found'][0]) < float(rows['the nearest of the samples at the start'][0])
     assert float(rows['the nearest training pictures'][0]) == 0 and len(rows['found']) == 2
     found = np.load(tmp_path / 'a.npz')
     assert found['labels'].shape == (20,) and found['error'].mean() == pytest.approx(float(rows['found'][0]), abs=1e-4)
