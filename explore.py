@@ -68,9 +68,9 @@ class Explorer:
         return self._large(self.generate.draw(point))[0]
 
     def walk(self, point, other):
-        """A row of pictures from a point to another one."""
+        """A picture of WALK pictures from a point to another one, in two rows."""
         ends = {name: np.concatenate([point[name], other[name]]) for name in point}
-        return sample.viz.grid(sample.walk(self.generate, columns=WALK, points=ends), WALK)
+        return sample.viz.grid(sample.walk(self.generate, columns=WALK, points=ends), WALK // 2)
 
     def invert(self, path, negative):
         """(points of a picture file, its error)."""
@@ -109,7 +109,7 @@ def page(explorer, gradio):
 
     def from_seed(*controls):
         state['base'] = None
-        return draw(*controls)
+        return draw(*controls), ''
 
     def invert(path, negative, *controls):
         path = path.get('composite') if isinstance(path, dict) else path
@@ -146,7 +146,7 @@ def page(explorer, gradio):
                 picture = gradio.Image(label='sample', format='png', elem_id='picture', interactive=False, buttons=['download'])
                 told = gradio.Markdown(elem_id='told')
                 other = gradio.Number(1, label='walk to the sample of seed', precision=0, minimum=0, elem_id='other')
-                walks = gradio.Image(label='walk', format='png', elem_id='walk', interactive=False, buttons=[])
+                walks = gradio.Image(show_label=False, format='png', elem_id='walk', interactive=False, buttons=[])
                 go = gradio.Button('walk', elem_id='go')
         with gradio.Row():
             with gradio.Column():
@@ -162,7 +162,7 @@ def page(explorer, gradio):
         quick = {'show_progress': 'hidden', 'api_visibility': 'private'}
         gradio.on([blocks.load, *(control.change for control in [number, *along, *added])], draw, controls, picture,
                   trigger_mode='always_last', **quick)
-        gradio.on([seed.input, truncation.input], from_seed, controls, picture, trigger_mode='always_last', **quick)
+        gradio.on([seed.input, truncation.input], from_seed, controls, [picture, told], trigger_mode='always_last', **quick)
         go.click(walk, [other, *controls], walks, **quick)
         for button, source, negative in (upload_go, upload, upload_negative), (canvas_go, canvas, canvas_negative):
             button.click(invert, [source, negative, *controls], [picture, told, number, *along, *added], api_visibility='private')

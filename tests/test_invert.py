@@ -1,10 +1,12 @@
 """Latents: what is found of pictures, against least squares; directions against eigh; truncation, sums, files; the commands."""
 import json
+import re
 
 import data
 import invert
 import sample
-from plumbing import decoder, files, inversion, latents, networks, runfolder, savedmodel
+from benchmarks import truncation
+from plumbing import decoder, features, files, inversion, latents, measures, networks, runfolder, savedmodel
 
 import drive
 import imageio.v3 as iio
@@ -215,6 +217,21 @@ def test_a_far_threshold_changes_nothing_and_a_box_is_scaled():
     for inputs, threshold, told in ({'z': Z}, 0, 'above 0'), ({'z': Z}, -1, 'above 0'), ({'z': box}, 1.5, r'in \(0, 1\]'):
         with pytest.raises(files.UserError, match=f'the truncation must be {told}'):
             latents.truncated(inputs, {'z': z[:, :2]}, threshold)
+
+
+def test_the_price_of_truncation(folders, monkeypatch, capsys, tmp_path):
+    """The table's row without truncation is that of plain samples; a middle that is one picture covers nothing."""
+    monkeypatch.setattr(data, 'load', drive.load)
+    monkeypatch.setattr(truncation, 'THRESHOLDS', (0.001,))
+    truncation.main([str(folders['normal']), '--png', str(tmp_path / 'curve.png'), '--count', '100'])
+    rows = dict(re.findall(r'^\| ([^|]+) \| (.*) \|$', capsys.readouterr().out, re.M))
+    assert list(rows) == ['truncation', '0.001', 'none', 'real pictures']
+    extract = features.extractor('mnist')
+    reference, found = (extract(measures.subset(images, 96))[0] for images in (
+        drive.load('', size=8)[0], savedmodel.samples(folders['normal'], 96)))
+    assert float(rows['none'].split(' | ')[0]) == pytest.approx(measures.frechet_distance(reference, found), abs=1e-3)
+    assert rows['0.001'].endswith('0.000')
+    assert iio.imread(tmp_path / 'curve.png').std() > 1
 
 
 # sums
