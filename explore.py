@@ -9,6 +9,7 @@ is uploaded, or drawn on the canvas, becomes latents as with invert.py; the slid
 """
 import os
 import tempfile
+import warnings
 
 import sample
 from plumbing import files, flags, latents, networks
@@ -169,13 +170,20 @@ def page(explorer, gradio):
     return blocks
 
 
-def serve(explorer, port=None, wait=True):
-    """Opens the page to this machine alone; returns its address if not `wait`. Raises UserError where Gradio is missing."""
+def library():
+    """The module gradio, which talks to nobody. Raises UserError where it is missing."""
     os.environ.update(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_OFFLINE='1')     # read when it is imported
     try:
         import gradio
     except ImportError:
         raise files.UserError('explore.py takes Gradio, which is no requirement of the rest: pip install gradio') from None
+    return gradio
+
+
+def serve(explorer, port=None, wait=True):
+    """Opens the page to this machine alone; returns (its address, the page) if not `wait`. Raises UserError as `library` does."""
+    gradio = library()
+    warnings.filterwarnings('ignore', module='gradio')                          # of what it uses of pandas
     blocks = page(explorer, gradio)
     fonts = ['system-ui', 'sans-serif'], ['ui-monospace', 'monospace']          # of the machine: the theme's own are fetched
     try:
@@ -206,6 +214,7 @@ def main(arguments=None):
         given = parse(arguments)
         with tempfile.TemporaryDirectory() as folder:
             os.environ['GRADIO_TEMP_DIR'] = folder          # uploads are gone when it ends
+            library()                                       # before all that takes longer
             serve(Explorer(given.run, given.best), given.port)
 
 
