@@ -358,7 +358,7 @@ def parse(arguments):
                         help='draw latents from N(0, 1) between -T and T; uniform ones are scaled by T')
     parser.add_argument('--direction', type=flags.whole('the direction'), metavar='K',
                         help='move the latents along this direction of the first layer, from 0')
-    parser.add_argument('--by', type=real('the distance'), default=3.0, help='so far [3]')
+    parser.add_argument('--by', type=real('the distance'), help='so far [3]')
     parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
     parser.add_argument('--class', dest='classes', action='extend', nargs='+', metavar='CLASS',
                         help='names (or else numbers) of the classes to draw, of a conditional run, in turn [all of them]')
@@ -382,6 +382,9 @@ def parse(arguments):
         for other in clash if getattr(given, name) else []:
             if getattr(given, other) not in (None, False):
                 parser.error(f'--{name} and --{other} do not go together: leave one of them out')
+    if given.by is not None and given.direction is None and not given.directions:
+        parser.error('--by is how far to move along a --direction: give one, or --directions')
+    given.by = 3.0 if given.by is None else given.by
     if given.interpolate and given.count and not given.latents:
         parser.error('--interpolate draws 8 walks of 10 images, whatever --count is: leave one of them out')
     if given.interpolate and len(given.classes or []) > 2 and not given.latents:

@@ -375,6 +375,7 @@ BAD = {'other.npz': {'z': np.zeros([2, 4], 'f'), 'generator': np.array('0' * 64)
     (['--truncation', 'x'], "the truncation is a number, not 'x'"), (['--truncation', 'nan'], 'the truncation is a number'),
     (['--direction', '4'], 'there is no direction 4: give a number from 0'),
     (['--direction', '-1'], 'the direction is a whole number'), (['--by', 'inf'], 'the distance is a number'),
+    (['--by', '2'], '--by is how far to move along a --direction'),
     (['--arithmetic', 'foo'], "'foo' is not a term of a sum"), (['--arithmetic', '1', '--index', '2'], 'do not go together'),
     (['--arithmetic', '3', '--latents', 'two.npz'], 'there is no sample 3: give numbers from 0 to 1'),
     (['--arithmetic', '1', '--files', 'x'], 'do not go together'), (['--directions', 'x.txt'], 'must end in .png'),
