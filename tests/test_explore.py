@@ -47,7 +47,8 @@ def test_without_gradio_one_line_says_what_to_install(monkeypatch, refused):
 @pytest.mark.parametrize('arguments, complaint', [
     (['runs/typo'], 'there is no folder runs/typo'), ([str(ROOT / 'docs')], 'docs holds no generator'),
     ([str(RUN), '--port', '80'], 'the port is a whole number from 1024'), ([str(RUN), '--best'], 'holds no generator-best')])
-def test_mistakes_are_one_line_with_status_2(arguments, complaint, refused):
+def test_mistakes_are_one_line_with_status_2(arguments, complaint, monkeypatch, refused):
+    monkeypatch.setattr(explore, 'library', lambda: None)
     with refused(complaint):
         explore.main(arguments)
 
