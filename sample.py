@@ -1,4 +1,4 @@
-"""Draws from a finished or stopped run: a grid of samples, one of them, an array or files of any number, walks between latents.
+"""Draws from a finished or stopped run: samples, walks between their latents, moves along directions, sums of latents.
 
     python sample.py runs/dcgan-mnist
     python sample.py runs/dcgan-mnist --numbered
@@ -7,22 +7,39 @@
     python sample.py runs/dcgan-mnist --count 100 --files digits
     python sample.py runs/dcgan-mnist --interpolate walk.png
     python sample.py runs/cgan-fashion_mnist --class sneaker "ankle boot"
+    python sample.py runs/dcgan-mnist --truncation 0.7
+    python sample.py runs/dcgan-mnist --directions directions.png
+    python sample.py runs/dcgan-mnist --direction 2 --by 3
+    python sample.py runs/dcgan-mnist --arithmetic "class:1 - class:7 + 5"
+    python sample.py runs/dcgan-mnist --latents runs/dcgan-mnist/inverted.npz --interpolate walk.png
 
 Sample 3 of a seed is the same one whatever the count is, in a grid, an array or a file.
+
+With --latents the samples are those of a file that invert.py or --npz has written, and walks lead from each to the next.
+A --direction is a unit vector in which the first layer moves most, 0 the most of all (Shen & Zhou 2021, arXiv:2007.06600).
+--arithmetic adds latents (Radford et al. 2015, section 6.3). A term is the mean of samples by their numbers, 0,1,2, or of all
+that the classifier of the metrics takes for a class, class:9. A row of its picture shows samples of a term, then their mean; the
+last row what is near the sum, then the sum.
 
 A conditional run draws the classes of --class in turn, by name or number, or all of them. Walks stay in one class each; with
 two classes they lead from one to the other, each at one latent.
 """
+import argparse
+import math
 import re
 
 import viz
-from plumbing import files, flags, measures, networks
+from plumbing import files, flags, latents, measures, networks
 
 import imageio.v3 as iio
 import numpy as np
 
 LARGEST = 2**32  # bytes of the samples, or of the latents that they are drawn from
 GRID = 2**28     # of those in a picture, which is copied on its way into a file
+COLUMNS = 7      # of a picture of directions, and of sums
+DIRECTIONS = 8   # of a picture
+LABELLED = 1000  # draws that are sorted by class, for a sum
+AROUND = 0.25    # of a uniform distribution around the latents of a sum: the DCGAN paper's
 
 
 def slerp(starts, ends, t):
@@ -44,8 +61,11 @@ def slerp(starts, ends, t):
     return (first * a + last * b).astype(np.float32)
 
 
-def walk(generate, rows=8, columns=10, seed=0, classes=()):
+def walk(generate, rows=8, columns=10, seed=0, classes=(), points=None, edit=None):
     """Walks between `rows` pairs of latents: uint8 [rows * columns, H, W, C], a row of `columns` images for each pair.
+
+    points: {name of an input: array [rows + 1, ...]} to walk from each to the next of, labels mixed, instead of draws. edit: a
+    function of points, applied to draws.
 
     Latents from N(0, 1) walk on great circles, those of other distributions on straight lines, and labels stay what they are.
     classes: the numbers of those that the walks take turns in. If there are two, each walk leads from the first to the second
@@ -53,11 +73,19 @@ def walk(generate, rows=8, columns=10, seed=0, classes=()):
     """
     t, across = np.linspace(0, 1, columns).astype(np.float32), len(classes) == 2
     labels = np.resize(classes, 2 * rows) if classes else None
-    points = {}
-    for name, drawn in networks.draw(generate.inputs, 2 * rows, seed, labels).items():
-        starts, ends = drawn[:rows], drawn[rows:]
+    if points is None:
+        drawn = networks.draw(generate.inputs, 2 * rows, seed, labels)
+        pairs = {name: (array[:rows], array[rows:]) for name, array in (edit(drawn) if edit else drawn).items()}
+    else:
+        pairs, across = {name: (array[:-1], array[1:]) for name, array in points.items()}, False
+        rows = len(next(iter(pairs.values()))[0])
+    points, mixed = {}, points is not None
+    for name, (starts, ends) in pairs.items():
         kind = generate.inputs[name].kind
-        if kind == 'label' and across:
+        if kind == 'label' and mixed:
+            first, last = (np.arange(generate.inputs[name].classes) == labels[:, None, None] for labels in (starts, ends))
+            between = (1 - t[:, None]) * first + t[:, None] * last
+        elif kind == 'label' and across:
             first, last = (np.arange(generate.inputs[name].classes) == number for number in classes)
             between = np.repeat([(1 - t[:, None]) * first + t[:, None] * last], rows, axis=0)
         elif kind == 'label' or across:
@@ -75,16 +103,113 @@ def samples(generate, folder, numbers, seed, largest, classes=()):
 
     classes: the numbers of those to take turns, instead of all. Raises UserError if they take more than `largest` bytes.
     """
-    latents = networks.draw(generate.inputs, 1, seed)
-    one = generate.draw(latents)
-    size, count = max(one.nbytes, sum(array.nbytes for array in latents.values())), numbers.stop
+    points = drawn(generate, folder, numbers, seed, largest, classes)
+    return generate.draw(points), class_labels(generate.inputs, points)
+
+
+def class_labels(inputs, points):
+    """The classes of points that a network with these inputs can be asked for, or None where it can not."""
+    return points['label'] if networks.classes_of(inputs) else None
+
+
+def drawn(generate, folder, numbers, seed, largest, classes=()):
+    """The points of the samples of these `numbers`, as of `samples`: {name of an input: array [N, ...]}."""
+    points = networks.draw(generate.inputs, 1, seed)
+    one = generate.draw(points)
+    size, count = max(one.nbytes, sum(array.nbytes for array in points.values())), numbers.stop
     if count * size > largest:
         give = f'--count {largest // size}' if numbers.start == 0 else f'--index {largest // size - 1}'
         raise files.UserError(f'{count} samples of {folder}, {measures.by_size(one.shape[1:])}, take '
                               f'{count * size / 2**30:,.1f} GiB: give {give} or less')
-    drawn = networks.draw(generate.inputs, count, seed, np.resize(classes, count) if classes else None)
-    drawn = {name: array[numbers.start:] for name, array in drawn.items()}
-    return generate.draw(drawn), drawn['label'] if networks.classes_of(generate.inputs) else None
+    points = networks.draw(generate.inputs, count, seed, np.resize(classes, count) if classes else None)
+    return {name: array[numbers.start:] for name, array in points.items()}
+
+
+def taken(generate, path, numbers, classes=()):
+    """(points of these `numbers`, a range, or of all if None, of a file of latents, their labels or None).
+
+    classes: the numbers of those to take turns, instead of the file's. Raises UserError if the file has fewer.
+    """
+    points, labels = latents.read(path, generate.inputs, generate.sum)
+    count = len(next(iter(points.values())))
+    if numbers and numbers.stop > count:
+        raise files.UserError(f'{path} has {count} latents, from 0 to {count - 1}, and no {numbers.stop - 1}')
+    part = slice(None) if numbers is None else slice(numbers.start, numbers.stop)
+    if classes:
+        points['label'] = np.resize(np.array(classes, np.int32), count)
+    return {name: array[part] for name, array in points.items()}, None if labels is None else labels[part]
+
+
+def directions(generate):
+    """Unit vectors [n, n] in its rows, of the latents side by side: `latents.directions` of the generator's first layer."""
+    return latents.directions(generate.first_layer())
+
+
+def edited(generate, points, truncation=None, direction=None, by=0.0):
+    """Points truncated, then moved by `by` along the direction of this number. Raises UserError for a number that is none."""
+    if truncation is not None:
+        points = latents.truncated(generate.inputs, points, truncation)
+    if direction is not None:
+        found = directions(generate)
+        if direction >= len(found):
+            raise files.UserError(f'there is no direction {direction}: give a number from 0 to {len(found) - 1}')
+        points = latents.moved(generate.inputs, points, found[direction], by)
+    return points
+
+
+def added(generate, folder, text, points, labels=None):
+    """A sum of latents: (its point, pictures uint8 [(T + 1) COLUMNS, H, W, C] of its T terms and of what is around it).
+
+    points: those that the terms number; labels [N]: their classes, or None to have them classified if that is needed. A label
+    of the sum is that of the first sample. Raises UserError for a term that names none.
+    """
+    parts = latents.terms(text)
+    rows, names = [], {}
+    count = len(next(iter(points.values())))
+    if any(isinstance(term, str) for _, term in parts):
+        names, labels = known_classes(generate, folder, points, labels)
+    for _, term in parts:
+        if isinstance(term, str):
+            if term.casefold() not in names:
+                raise files.UserError(files.one_line(f'there is no class {term!r}: give one of {", ".join(names)}'))
+            name, term = term, np.flatnonzero(labels == names[term.casefold()])
+            if not len(term):
+                raise files.UserError(files.one_line(f'none of {count} samples is of the class {name}: give another'))
+        elif max(term) >= count:
+            raise files.UserError(f'there is no sample {max(term)}: give numbers from 0 to {count - 1}')
+        rows.append(np.asarray(term))
+    z, rest = latents.joined(generate.inputs, points), {name: array[rows[0][:1]] for name, array in points.items()}
+    total, means = latents.combined(z, [(factor, row) for (factor, _), row in zip(parts, rows, strict=True)])
+    shown = []
+    for row, mean in zip(rows, means, strict=True):
+        some = {name: array[row[:COLUMNS - 1]] for name, array in points.items()}
+        images = generate.draw(some)
+        blank = np.zeros([COLUMNS - 1 - len(images), *images.shape[1:]], np.uint8)
+        shown += [images, blank, generate.draw(latents.parted(generate.inputs, mean[None], {
+            name: array[row[:1]] for name, array in points.items()}))]
+    noise = np.random.default_rng(0).uniform(-AROUND, AROUND, [COLUMNS - 1, len(total)])
+    repeated = {name: np.repeat(array, COLUMNS - 1, axis=0) for name, array in rest.items()}
+    around = latents.parted(generate.inputs, total + noise, repeated)
+    point = latents.parted(generate.inputs, total[None], rest)
+    return point, np.concatenate([*shown, generate.draw(around), generate.draw(point)])
+
+
+def known_classes(generate, folder, points, labels):
+    """({name of a class in lower case, or its number: number}, labels [N] of points). UserError where nothing tells classes."""
+    import data
+    from plumbing import features, runfolder
+
+    record = runfolder.read(folder)
+    dataset, classes = data.full_name(record['settings']['DATASET']), record['classes'] or []
+    if networks.classes_of(generate.inputs):
+        labels, classes = points['label'], class_names(generate.inputs, folder)
+    elif labels is None and dataset in features.CLASSIFIERS and generate.output == 'images':
+        labels, classes = features.features(generate.draw(points), dataset)[1].argmax(1), data.class_names(dataset)
+    elif labels is None:
+        raise files.UserError(f'nothing tells the classes of {folder}: give numbers of samples instead of {latents.CLASS}')
+    count = max(len(classes), int(labels.max()) + 1)
+    return {**{str(number): number for number in range(count)},
+            **{name.casefold(): number for number, name in enumerate(classes)}}, labels
 
 
 def write_files(folder, images, labels, names):
@@ -97,6 +222,13 @@ def write_files(folder, images, labels, names):
         for number, image in enumerate(images):
             name = '' if labels is None else '-' + files.shortened(re.sub(r'[^\w.]+', '-', names[labels[number]]))
             iio.imwrite(temporary / f'{number:06d}{name}.png', image.squeeze(2) if image.shape[2] == 1 else image)
+
+
+def write_array(path, generate, points):
+    """Writes samples and the points that they were drawn from, for --latents; of a conditional run the array `labels` too."""
+    labels = class_labels(generate.inputs, points)
+    latents.write(path, points, generate.sum, **{generate.output: generate.draw(points)}, **(
+        {} if labels is None else {'labels': labels}))
 
 
 def class_names(inputs, folder):
@@ -146,24 +278,69 @@ def main(arguments=None):
             raise files.UserError(f'the generator of {given.run} makes {generate.output}, not images: --npz FILE writes them as '
                                   'an array')
         classes = numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
-        numbers = range(given.count or 64) if given.index is None else range(given.index, given.index + 1)
-        path = given.interpolate or given.npz or given.files or given.png or given.run / (
-            'samples.png' if given.index is None else f'sample-{given.index}.png')
-        if given.interpolate:
-            walks = walk(generate, seed=given.seed, classes=classes)
-            viz.save(path, viz.grid(walks, columns=10, zoom=enlarged(walks, given.zoom)))
-        elif given.npz or given.files:
-            drawn, labels = samples(generate, given.run, numbers, given.seed, LARGEST, classes)
-            if given.files:
-                write_files(path, drawn, labels, class_names(generate.inputs, given.run) if labels is not None else None)
+
+        def edit(points):
+            return edited(generate, points, given.truncation, given.direction, given.by)
+
+        def chosen(numbers, largest):
+            if given.latents:
+                points, labels = taken(generate, given.latents, numbers, classes)
             else:
-                with files.replacing(path) as temporary, open(temporary, 'wb') as file:
-                    np.savez_compressed(file, **{generate.output: drawn}, **({} if labels is None else {'labels': labels}))
+                points, labels = drawn(generate, given.run, numbers, given.seed or 0, largest, classes), None
+            return edit(points), labels
+
+        one = given.index is not None
+        numbers = range(given.index, given.index + 1) if one else \
+            range(given.count) if given.count else None if given.latents else range(64)
+        path = given.directions or given.interpolate or given.npz or given.files or given.png or given.run / (
+            'arithmetic.png' if given.arithmetic else f'sample-{given.index}.png' if one else 'samples.png')
+        if given.directions:
+            points, _ = chosen(numbers if one else range(1), GRID)
+            found = directions(generate)[:DIRECTIONS]
+            moved = generate.draw(latents.sweep(generate.inputs, points, found, np.linspace(-given.by, given.by, COLUMNS)))
+            viz.save(path, viz.grid(moved, COLUMNS, zoom=enlarged(moved, given.zoom), labels=list(map(str, range(len(found))))))
+        elif given.interpolate:
+            points = chosen(numbers, GRID)[0] if given.latents else None
+            if points and len(next(iter(points.values()))) < 2:
+                raise files.UserError(f'{given.latents} has one latent, and a walk leads to another one: leave out --interpolate')
+            walks = walk(generate, seed=given.seed or 0, classes=classes, points=points, edit=edit)
+            viz.save(path, viz.grid(walks, columns=10, zoom=enlarged(walks, given.zoom)))
+        elif given.arithmetic:
+            count = max([max(term) + 1 for _, term in latents.terms(given.arithmetic) if not isinstance(term, str)], default=0)
+            many = latents.CLASS in given.arithmetic
+            points, labels = chosen(None if given.latents else range(max(count, LABELLED) if many else count), GRID)
+            point, shown = added(generate, given.run, given.arithmetic, points, labels)
+            if given.npz:
+                write_array(path, generate, point)
+            else:
+                viz.save(path, viz.grid(shown, COLUMNS, zoom=enlarged(shown, given.zoom)))
+        elif given.npz or given.files:
+            points, _ = chosen(numbers, LARGEST)
+            if given.files:
+                labels = class_labels(generate.inputs, points)
+                names = class_names(generate.inputs, given.run) if labels is not None else None
+                write_files(path, generate.draw(points), labels, names)
+            else:
+                write_array(path, generate, points)
         else:
-            drawn, _ = samples(generate, given.run, numbers, given.seed, GRID, classes)
-            zoom = enlarged(drawn, given.zoom or viz.zoom_of(drawn, given.numbered))
-            viz.save(path, (viz.numbered if given.numbered else viz.grid)(drawn, zoom=zoom))
+            images = generate.draw(chosen(numbers, GRID)[0])
+            zoom = enlarged(images, given.zoom or viz.zoom_of(images, given.numbered))
+            viz.save(path, (viz.numbered if given.numbered else viz.grid)(images, zoom=zoom))
         print(f'wrote {path}')
+
+
+def real(name):
+    """The type, as argparse takes it, of a finite number."""
+    def convert(text):
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise argparse.ArgumentTypeError(f'{name} is a number, not {files.shortened(repr(text))}')
+        return number
+
+    return convert
 
 
 def parse(arguments):
@@ -174,10 +351,19 @@ def parse(arguments):
     parser.add_argument('--numbered', action='store_true', help='write its number on each sample of the grid')
     parser.add_argument('--zoom', type=flags.whole('the zoom', 1, 1000), help='how many times each pixel is repeated, in both '
                                                    'directions [2 where an image is smaller than 48 pixels]')
-    parser.add_argument('--seed', type=flags.whole('the seed'), default=0, help='of the latents [0]')
+    parser.add_argument('--seed', type=flags.whole('the seed'), help='of the latents [0]')
+    parser.add_argument('--latents', type=flags.path, metavar='NPZ',
+                        help='take the latents of this file, of invert.py or of --npz, instead of drawing some')
+    parser.add_argument('--truncation', type=real('the truncation'), metavar='T',
+                        help='draw latents from N(0, 1) between -T and T; uniform ones are scaled by T')
+    parser.add_argument('--direction', type=flags.whole('the direction'), metavar='K',
+                        help='move the latents along this direction of the first layer, from 0')
+    parser.add_argument('--by', type=real('the distance'), help='so far [3]')
     parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
     parser.add_argument('--class', dest='classes', action='extend', nargs='+', metavar='CLASS',
                         help='names (or else numbers) of the classes to draw, of a conditional run, in turn [all of them]')
+    parser.add_argument('--arithmetic', metavar='SUM',
+                        help='draw a sum of latents like "0,1,2 - 3,4,5 + class:7" [as arithmetic.png in the folder of the run]')
     one = parser.add_mutually_exclusive_group()
     one.add_argument('--png', type=flags.path, help='file of the grid [samples.png in the folder of the run], or of the one '
                                                     'sample [sample-INDEX.png there]')
@@ -187,10 +373,21 @@ def parse(arguments):
                      'instead of a grid: 000000.png, ..., with its class in the name, of a conditional run')
     one.add_argument('--interpolate', type=flags.path, metavar='PNG', help='file of a grid of walks between latents, instead of '
                                                                            'samples')
+    one.add_argument('--directions', type=flags.path, metavar='PNG',
+                     help=f'file of a grid: sample 0, or INDEX, moved from -BY to BY along the first {DIRECTIONS} directions')
     given = parser.parse_args(arguments)
-    if given.interpolate and given.count:
+    for name in 'latents', 'arithmetic', 'directions':
+        clash = {'latents': ['seed'], 'arithmetic': ['index', 'count', 'numbered', 'files', 'interpolate', 'directions'],
+                 'directions': ['direction', 'count', 'numbered']}[name]
+        for other in clash if getattr(given, name) else []:
+            if getattr(given, other) not in (None, False):
+                parser.error(f'--{name} and --{other} do not go together: leave one of them out')
+    if given.by is not None and given.direction is None and not given.directions:
+        parser.error('--by is how far to move along a --direction: give one, or --directions')
+    given.by = 3.0 if given.by is None else given.by
+    if given.interpolate and given.count and not given.latents:
         parser.error('--interpolate draws 8 walks of 10 images, whatever --count is: leave one of them out')
-    if given.interpolate and len(given.classes or []) > 2:
+    if given.interpolate and len(given.classes or []) > 2 and not given.latents:
         parser.error(f'--interpolate walks within one class or between two, not {len(given.classes)}: give one or two to --class')
     several = next((f'--{name}' for name in ('interpolate', 'npz', 'files') if getattr(given, name)), None)
     for name, wanted in ('--index', given.index is not None), ('--numbered', given.numbered):
@@ -203,7 +400,7 @@ def parse(arguments):
     if given.index is not None and given.count:
         parser.error('--index draws one sample, the same whatever --count is: leave one of them out')
     flags.run_folder(given.run)
-    for path in given.png, given.interpolate:
+    for path in given.png, given.interpolate, given.directions:
         if path:
             viz.checked(path)
     if given.npz:

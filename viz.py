@@ -202,6 +202,7 @@ def lines(path, named, across, up):
     for label, (x, y) in named.items():
         axes.plot(x, y, '.-', label=label)
     axes.set_xticks(ticks := sorted({value for x, _ in named.values() for value in x}), map(str, ticks))
+    axes.minorticks_off()
     axes.legend()
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)

@@ -1,4 +1,5 @@
 """An .npz of pictures, with their classes where it has them. It may be anybody's: what it claims is not believed."""
+import contextlib
 import functools
 import io
 import itertools
@@ -21,26 +22,32 @@ def read(path):
     The header of each is judged before anything else of it is read, and nothing is unpickled. Raises UserError for all else
     than at most LARGEST bytes of whole grey or colour pictures and a whole number from 0 to 65,535 for each.
     """
+    with opened(path, 'name a run folder or an .npz file', 'np.savez(path, images=images)') as archive:
+        if 'images.npy' not in archive.namelist():
+            raise UserError(f'{path} holds no array `images`: save it with np.savez(path, images=images)')
+        images = member(path, archive, 'images', _check_images)
+        if 'labels.npy' not in archive.namelist():
+            return images, None
+        labels = member(path, archive, 'labels', functools.partial(check_labels, count=len(images)))
+        if labels.min() < 0 or labels.max() >= 2**16:
+            raise UserError(f'{path}: labels must be from 0 to 65535, not from {labels.min()} to {labels.max()}')
+        return images, labels.astype(np.int32)
+
+
+@contextlib.contextmanager
+def opened(path, advice, saved):
+    """An .npz as a ZipFile, for `member`. Raises UserError, which ends in `advice`, or says how it is `saved`, if it is none."""
     if not path.is_file():
-        raise UserError(f'{path} {"is no file" if path.exists() else "does not exist"}: name a run folder or an .npz file')
+        raise UserError(f'{path} {"is no file" if path.exists() else "does not exist"}: {advice}')
     with open(path, 'rb') as file, warnings.catch_warnings():
         warnings.simplefilter('ignore')         # of odd headers
         try:
             with zipfile.ZipFile(file) as archive:
-                if 'images.npy' not in archive.namelist():
-                    raise UserError(f'{path} holds no array `images`: save it with np.savez(path, images=images)')
-                images = _member(path, archive, 'images', _check_images)
-                if 'labels.npy' not in archive.namelist():
-                    return images, None
-                labels = _member(path, archive, 'labels', functools.partial(_check_labels, count=len(images)))
-                if labels.min() < 0 or labels.max() >= 2**16:
-                    raise UserError(f'{path}: labels must be from 0 to 65535, not from {labels.min()} to {labels.max()}')
-                return images, labels.astype(np.int32)
+                yield archive
         except (UserError, MemoryError):
             raise
         except Exception as error:              # damaged files make the parsers raise anything
-            raise UserError(f'{path} is not a whole .npz file ({reason(error)}): save it with '
-                            'np.savez(path, images=images)') from None
+            raise UserError(f'{path} is not a whole .npz file ({reason(error)}): save it with {saved}') from None
 
 
 def _check_images(path, dtype, shape):
@@ -52,13 +59,15 @@ def _check_images(path, dtype, shape):
                         f'save at most {LARGEST // math.prod(shape[1:])} of them')
 
 
-def _check_labels(path, dtype, shape, count):
+def check_labels(path, dtype, shape, count):
+    """Raises UserError for anything but whole numbers [count]."""
     if dtype.kind not in 'iu' or shape != (count,):
         raise UserError(f'{path}: labels must be whole numbers [{count}], one for each image, not '
                         f'{shortened(f"{dtype} {list(shape)}")}')
 
 
-def _member(path, archive, name, check):
+def member(path, archive, name, check):
+    """An array of an opened .npz, after `check(path, dtype, shape)` of its header has not raised."""
     member = archive.getinfo(f'{name}.npy')
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UserError(f'{path} is compressed in a way that NumPy does not use, which may unpack to any size: '

@@ -24,7 +24,8 @@ RECORDED = ('script', 'settings', 'networks', 'classes', 'code', 'versions')  # 
 MADE = (  # by training and by commands, in a run's folder, besides its networks; settings.json is removed last
     'checkpoints', 'completed.json', 'events.out.tfevents.*', 'scalars.csv', 'scalars-damaged.csv', 'samples', 'samples.gif',
     'losses.png', 'metrics.json', 'finals.json', 'nearest.png', 'confusions.png', 'retrieval.png', 'samples.png', 'sample-*.png',
-    'codes.png', 'walk.png', 'traversal.png', 'manifold.png', 'analogies.png', 'projector', 'projector_config.pbtxt', 'exported')
+    'arithmetic.png', 'inverted.npz', 'inverted.png', 'codes.png', 'walk.png', 'traversal.png', 'manifold.png', 'analogies.png',
+    'projector', 'projector_config.pbtxt', 'exported')
 DECIDE = 'tensorflow', 'processor', 'threads'  # those of `_versions` that bits are known to depend on
 AGAIN = 'give another --run-dir, or --fresh to start again'
 

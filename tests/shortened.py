@@ -20,9 +20,10 @@ COUNT = 1000             # pictures of MNIST and the like
 SEEDS = 2                # of a sweep that has several
 EXAMPLES = 2             # that are measured one by one
 MEASURED = 200           # samples, at most: a covariance of stacked_mnist's 192 features takes 193
-NOT_RUN = {              # python -m ...
+NOT_RUN = {              # python ..., or python -m ...
     'pytest': 'this is a test already',
-    'benchmarks.quality': 'trains as many seconds as its --budget says'}
+    'benchmarks.quality': 'trains as many seconds as its --budget says',
+    'explore.py': 'ends when somebody ends it'}
 MORE = {                 # arguments that make a program short
     'benchmarks.collapse': ['--seeds', '1']}  # docs/collapse.json has the first of all rows: the table is written from it
 
@@ -51,7 +52,7 @@ def shorten():
     import data
     import evaluation
     import run
-    from plumbing import bounds, exports, judge
+    from plumbing import bounds, exports, inversion, judge
 
     import drive
 
@@ -62,6 +63,7 @@ def shorten():
     bounds.means = lambda function, examples, weights: means(function, examples[:EXAMPLES], weights)
     judge.EPOCHS = judge.UPDATES = 1                     # of the classifier of GAN-train
     exports.npm_package = _package                       # 31 MB
+    inversion.STEPS, inversion.STARTS = STEPS, 1
     for name in 'measure', 'samples', 'check_count':
         setattr(evaluation, name, _few(getattr(evaluation, name)))
     evaluation.Watch.__init__ = _few(evaluation.Watch.__init__)

@@ -34,7 +34,7 @@ def noise(*shape, seed=0):
 
 
 def bring(folder):
-    """What a reader has to have: folders of pictures, a download, samples of another program, the table so far."""
+    """What a reader has to have: folders of pictures, a download, samples of another program, the table so far, the weights."""
     pictures = ['home/pictures/birds', 'home/pictures/animals/cats', 'home/pictures/animals/dogs', 'img/google/64', 'package']
     for seed, name in enumerate([*pictures, 'docs']):
         (folder / name).mkdir(parents=True)
@@ -43,6 +43,7 @@ def bring(folder):
     iio.imwrite(folder / 'package/data_batch_1.png', noise(150, 1024, 3))
     np.savez(folder / 'samples.npz', images=noise(shortened.MEASURED, 28, 28, 1))
     shutil.copy(ROOT / 'docs/collapse.json', folder / 'docs')
+    shutil.copytree(ROOT / 'weights', folder / 'weights')
 
 
 def follow(page, folder):

@@ -108,7 +108,7 @@ def test_almost_on_one_line_the_points_stay_near(away, sign):
 
 class Drawn:
     """In the place of a generator: pictures 28x28 of one grey each, which the latent vector says, or points of the plane."""
-    inputs, output = {'z': networks.normal(3)}, 'images'
+    inputs, output, sum = {'z': networks.normal(3)}, 'images', '0' * 64
 
     def draw(self, latents):
         drawn = np.rint(64 + 16 * latents['z'][:, :1].clip(-3, 3)).astype(np.uint8)

@@ -1,0 +1,166 @@
+"""What can be done with latents, as arrays: truncated, moved along directions, added; and the file that holds some.
+
+Points are {name of an input: array [N, ...]}, as `networks.draw` gives them. Latents are the inputs that are drawn from N(0, 1)
+or from a uniform distribution; side by side, in the order of the inputs, they are one vector [N, n].
+"""
+import functools
+import math
+import re
+
+from plumbing import archives, files
+
+import numpy as np
+
+CLASS = 'class:'       # before the name of a class, in a sum
+LARGEST = 2**28       # numbers of a file, at most
+MADE_BY = 'generator'  # the array of a file that says which generator the latents are of
+
+
+def of(inputs):
+    """{name: networks.Input} of those that are latents."""
+    return {name: found for name, found in inputs.items() if found.kind in ('normal', 'uniform')}
+
+
+def joined(inputs, points):
+    """The latents of points side by side, float [N, n]."""
+    return np.concatenate([points[name] for name in of(inputs)], axis=1)
+
+
+def parted(inputs, z, points=()):
+    """The opposite of `joined`: {name: float32 [N, ...]} of vectors z [N, n], with what else there is in `points`."""
+    places = np.cumsum([found.shape[0] for found in of(inputs).values()])[:-1]
+    parts = np.split(np.asarray(z, np.float32), places, axis=1)
+    return {**dict(points), **dict(zip(of(inputs), parts, strict=True))}
+
+
+# truncation
+
+def truncated(inputs, points, threshold):
+    """Points whose latents are truncated (Brock et al. 2018, arXiv:1809.11096, section 3.1): nearer to the middle, less varied.
+
+    A number from N(0, 1) becomes one from N(0, 1) between -threshold and threshold. That is the distribution that drawing again
+    whatever lies outside gives; here it is the number of the same rank, Phi^-1(Phi(-t) + Phi(z) (Phi(t) - Phi(-t))), so that a
+    latent moves inwards as the threshold falls, and depends on no other. A uniform distribution is scaled about its middle.
+    Raises files.UserError unless the threshold is above 0, and at most 1 where a latent is uniform.
+    """
+    uniform = any(found.kind == 'uniform' for found in of(inputs).values())
+    if not 0 < threshold < math.inf or uniform and threshold > 1:
+        raise files.UserError(f'the truncation must be {"in (0, 1], of a uniform latent" if uniform else "above 0"}, not '
+                              f'{threshold:g}')
+    moved = dict(points)
+    for name, found in of(inputs).items():
+        z = np.asarray(points[name], np.float64)
+        if found.kind == 'uniform':
+            moved[name] = np.float32(sum(found.bounds) / 2 + threshold * (z - sum(found.bounds) / 2))
+            continue
+        from scipy.special import ndtr, ndtri  # here: it takes a while, and scikit-learn has brought it
+
+        below = np.minimum(z, -z)              # in the lower half small probabilities are exact
+        inside = ndtri(ndtr(-threshold) + ndtr(below) * (ndtr(threshold) - ndtr(-threshold)))
+        moved[name] = np.float32(np.copysign(np.minimum(-inside, threshold), z))
+    return moved
+
+
+# directions
+
+def directions(weights):
+    """Unit vectors [n, n] in its rows, in which the layer z W moves most first: the eigenvectors of W W' for weights [n, units].
+
+    Closed-form factorization (Shen & Zhou 2021, arXiv:2007.06600, eq. 4, where A is W'). The number of a vector that is largest
+    has a plus.
+    """
+    values, vectors = np.linalg.eigh(np.asarray(weights, np.float64) @ np.asarray(weights, np.float64).T)
+    found = vectors.T[np.argsort(-values, kind='stable')]
+    largest = np.take_along_axis(found, np.abs(found).argmax(1)[:, None], axis=1)
+    return found * np.sign(largest)
+
+
+def moved(inputs, points, direction, by):
+    """Points whose latents are moved by `by` (a number, or [N]) times a direction [n]."""
+    z = joined(inputs, points)
+    return parted(inputs, z + np.reshape(by, [-1, 1]) * direction, points)
+
+
+def sweep(inputs, points, found, by):
+    """One point moved along each of the directions [D, n] by each of the numbers [V]: D V points, direction by direction."""
+    count = len(found) * len(by)
+    z = joined(inputs, points)[:1] + (found[:, None] * np.reshape(by, [1, -1, 1])).reshape(count, -1)
+    return parted(inputs, z, {name: np.repeat(array[:1], count, axis=0) for name, array in points.items()})
+
+
+# sums
+
+def terms(text):
+    """A sum like '0,1,2 - 2*3,4 + class:7' -> [(factor, [0, 1, 2] or the name of a class)].
+
+    A term is the numbers of samples, of which it is the mean, or all samples of a class. Raises files.UserError for other texts.
+    """
+    parts = re.split(r'(?:^|\s+)([+-])\s+', f' {text.strip()}' if re.match(r'\s*[+-]\s', text) else f' + {text.strip()}')[1:]
+    found = []
+    for sign, term in zip(parts[::2], parts[1::2], strict=True):
+        *factor, term = term.split('*', 1) if re.match(r'\d+(\.\d+)?\*', term) else [term]
+        if term.startswith(CLASS) and len(term) > len(CLASS):
+            value = term.removeprefix(CLASS).strip()
+        elif re.fullmatch(r'\d{1,9}(\s*,\s*\d{1,9})*', term):
+            value = [int(number) for number in term.split(',')]
+        else:
+            raise files.UserError(f'{term!r} is not a term of a sum: write "0,1,2 - 2*3 + {CLASS}7", with spaces around + and -')
+        found.append((float(sign + ''.join(factor or '1')), value))
+    if not found:
+        raise files.UserError(f'the sum is empty: write for example "0,1,2 - 3 + {CLASS}7"')
+    return found
+
+
+def combined(z, parts):
+    """(the sum [n] of means of rows of z [N, n], times factors, the means [T, n]): Radford et al. 2015, arXiv:1511.06434,
+    section 6.3.
+
+    parts: [(factor, indices of rows)].
+    """
+    means = np.stack([np.asarray(z, np.float64)[indices].mean(0) for _, indices in parts])
+    return np.array([factor for factor, _ in parts]) @ means, means
+
+
+# a file of latents
+
+def write(path, points, made_by, /, **more):
+    """Writes points, the sum of the generator's files `made_by`, and arrays `more` as an .npz."""
+    with files.replacing(path) as temporary, open(temporary, 'wb') as file:
+        np.savez_compressed(file, **points, **{MADE_BY: made_by}, **more)
+
+
+def read(path, inputs, made_by):
+    """(points, labels int32 [N] or None) of a file for a generator with these inputs, whose files have the sum `made_by`.
+
+    A file that does not say what generator it is of is taken for one of this one. Raises files.UserError for a file of another
+    one, and for all else than whole arrays of finite numbers with the shapes of the inputs.
+    """
+    def check(name, found, path, dtype, shape):
+        label, rows = found.kind == 'label', shape[:1]
+        if dtype.kind not in ('iu' if label else 'f') or rows == (0,) or len(shape) != 1 + len(found.shape) \
+                or shape[1:] != found.shape or math.prod(shape) > LARGEST:
+            numbers, wanted = 'whole' if label else 'real', ', '.join(['N', *map(str, found.shape)])
+            held = files.shortened(f'{dtype} {list(shape)}')
+            raise files.UserError(f'{path} is of another kind of generator: {name} is {held}, where this one takes {numbers} '
+                                  f'numbers [{wanted}]')
+
+    def check_sum(path, dtype, shape):
+        if dtype != np.dtype('<U64') or shape:
+            raise files.UserError(f'{path}: {MADE_BY} is {dtype} {list(shape)}, not the text that invert.py writes')
+
+    with archives.opened(path, 'invert.py writes one', f'np.savez(path, {"=..., ".join(inputs)}=...)') as archive:
+        held = {name.removesuffix('.npy') for name in archive.namelist()}
+        if lacking := [name for name in inputs if name not in held]:
+            raise files.UserError(f'{path} has no {" and no ".join(lacking)}, which the generator takes: it is of another one')
+        if MADE_BY in held and archives.member(path, archive, MADE_BY, check_sum) != made_by:
+            raise files.UserError(f'{path} holds latents of another generator: make it again with this one')
+        points = {name: archives.member(path, archive, name, functools.partial(check, name, found)).astype(found.dtype)
+                  for name, found in inputs.items()}
+        counts = {len(array) for array in points.values()}
+        labels = archives.member(path, archive, 'labels', functools.partial(archives.check_labels, count=max(counts))) \
+            if 'labels' in held else None
+    for name, found in inputs.items():
+        least, most = (0, found.classes - 1) if found.kind == 'label' else (-math.inf, math.inf)
+        if len(counts) > 1 or not (np.isfinite(points[name]) & (points[name] >= least) & (points[name] <= most)).all():
+            raise files.UserError(f'{path} is damaged: {name} is not finite, or no number of a class, or of another length')
+    return points, labels
