@@ -233,7 +233,8 @@ class Loaded:
         """
         network, given, made = self.constant()
         with tf.Graph().as_default() as whole:
-            tensors = {given[name]: tf.placeholder(found.dtype, [None, *found.shape], name) for name, found in self.inputs.items()}
+            tensors = {given[name]: tf.placeholder(found.dtype, [None, *found.shape], name)
+                       for name, found in self.inputs.items()}
             made, = tf.import_graph_def(network, tensors, [made], name='network', producer_op_list=self._producer)
             tf.identity(made, self.output)
             return tf.graph_util.extract_sub_graph(whole.as_graph_def(), [self.output, *self.inputs])
