@@ -33,6 +33,7 @@ STEPS = 12000            # one step is one update of D, then one of G and E
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 2e-4   # for Adam
 GE_LEARNING_RATE = 5e-4  # the same, of G and E
+DECAY = False            # decay the learning rates linearly to 0: better features sooner
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.999   # EMA decay of the weights of G and E, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
@@ -102,8 +103,10 @@ def main():
             ge_total += CYCLE * scalars['cycle']
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
-        ge_step = ops.minimize(tf.train.AdamOptimizer(GE_LEARNING_RATE, BETA1), ge_total, ('generator/', 'encoder/'), 'ge_step')
+        decay = ops.linear_decay() if DECAY else 1.0
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * decay, BETA1), d_loss, 'discriminator/', 'd_step')
+        ge_step = ops.minimize(tf.train.AdamOptimizer(GE_LEARNING_RATE * decay, BETA1), ge_total, ('generator/', 'encoder/'),
+                               'ge_step')
 
     def pictures():
         return {'x': test, 'G(E(x))': generator(codes(test, training=False), training=False)}
