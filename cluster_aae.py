@@ -33,7 +33,7 @@ WIDTH = 64                # channels of the first convolution; the next has twic
 HIDDEN = (1000, 1000)     # units of the hidden layers of the other networks
 
 # loss
-INVARIANCE = 4.0          # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
+INVARIANCE = 16.0         # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
 
 # training
 STEPS = 3000              # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
