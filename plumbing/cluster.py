@@ -557,8 +557,9 @@ def _missing(worker, message):
     named = [rank for rank in others if f'{worker.tasks[rank].device} ' in f'{message} '.replace('"', ' ').replace(':', ' ')]
     silent = [rank for rank in others if not _is_open(worker.tasks[rank].address)]
     found = silent or named
-    return f'{", ".join(map(worker.told, found))} is gone' if found else \
-        f'another worker has not answered within {patience()} s (GAN_PATIENCE)'
+    if not found:
+        return f'another worker has not answered within {patience()} s (GAN_PATIENCE)'
+    return f'{" and ".join(map(worker.told, found))} {"is" if len(found) == 1 else "are"} gone'
 
 
 class _Watch:
