@@ -332,7 +332,6 @@ def minimize(optimizer, loss, scope, name='update'):
     'gradient_norms' and 'learning_rates' get (name, scalar tensor); a step inside tf.cond, which cannot be fetched, has none.
     """
     with tf.name_scope(name) as box:
-        cluster.check_unconditional(name)
         gradients = optimizer.compute_gradients(loss, [v for v in tf.trainable_variables() if v.op.name.startswith(scope)])
         gradients = list(zip(cluster.mean([gradient for gradient, _ in gradients]), [v for _, v in gradients], strict=True))
         norm = tf.linalg.global_norm([gradient for gradient, _ in gradients], 'gradient_norm')
@@ -341,6 +340,8 @@ def minimize(optimizer, loss, scope, name='update'):
     if tf.get_default_graph().is_fetchable(norm):
         tf.add_to_collection('gradient_norms', (name, norm))
         tf.add_to_collection('learning_rates', (name, rate))
+    else:
+        cluster.refuse_condition(name)
     updates = []
     for network, assign in tf.get_collection('with_update'):
         if network.startswith(scope):

@@ -216,10 +216,10 @@ def mean(tensors):
     return [tensor if tensor is None else next(found) for tensor in tensors]
 
 
-def check_unconditional(name):
-    """Raises UserError for an update inside tf.cond: workers that decide otherwise would wait for each other."""
-    if here() and not tf.get_default_graph().is_fetchable(tf.constant(0, name='probe')):
-        raise UserError(f'the update {name} is made under a condition, of which each worker may decide otherwise: train with one')
+def refuse_condition(name):
+    """Raises UserError for an update inside tf.cond, where there are workers: one that decides otherwise would be waited for."""
+    if here():
+        raise UserError(f'the update {name!r} depends on a condition, which each worker may decide otherwise: train with one')
 
 
 def _sums(worker, tensors):

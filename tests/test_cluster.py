@@ -16,7 +16,6 @@ import time
 import data
 import launch
 import ops
-import run
 from plumbing import cluster, files
 
 import forkserver
@@ -125,7 +124,8 @@ def test_the_chief_comes_first():
 @pytest.mark.parametrize('text', [
     '{', '[]', '7', 'null', '{"cluster": 3}', '{"cluster": {"worker": "a:1"}}', '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}}',
     '{"cluster": {"chief": ["a:1", "b:1"], "worker": ["c:1"]}}', '{"cluster": {"worker": ["a:1", "a:1"]}}',
-    '{"cluster": {"worker": ["a", "b:1"]}}', '{"cluster": {"worker": ["a:0", "b:1"]}}', '{"cluster": {"worker": ["a:65536", "b:1"]}}',
+    '{"cluster": {"worker": ["a", "b:1"]}}', '{"cluster": {"worker": ["a:0", "b:1"]}}',
+    '{"cluster": {"worker": ["a:65536", "b:1"]}}',
     '{"cluster": {"worker": ["a:1", 7]}}', '{"cluster": {"worker": ["a:1", "b:1"]}}',
     '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
     '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}',
@@ -157,7 +157,7 @@ def joined(monkeypatch):
 
 @pytest.mark.parametrize('batch_size', [7, None, 'many'])
 def test_a_batch_that_cannot_be_shared_out(batch_size, joined, fresh_graph):
-    with pytest.raises(files.UserError, match=f'BATCH_SIZE is {batch_size}, which 2 workers cannot share out: give a multiple of 2'):
+    with pytest.raises(files.UserError, match=f'^BATCH_SIZE is {batch_size}, which 2 workers cannot share out: give a'):
         joined(0, 2, batch_size)
 
 
@@ -167,7 +167,7 @@ def test_the_settings_of_a_run_are_those_of_all_workers(joined, fresh_graph):
 
 @pytest.mark.parametrize('size', [2, 3])
 def test_each_worker_takes_its_rows_of_what_one_process_draws(size, joined):
-    """Twice, of a data set of 20 in batches of 12, which run over into the next epoch; masks have a size that only the graph knows."""
+    """Twice, of a data set of 20 in batches of 12, which run over into the next epoch."""
     images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1)
     labels = np.arange(20)
 
@@ -236,7 +236,7 @@ def test_an_update_under_a_condition_is_refused(joined, fresh_graph):
     w = tf.get_variable('net/w', [], use_resource=True)
     tf.disable_control_flow_v2()
     try:
-        with pytest.raises(files.UserError, match='the update d_step is made under a condition'):
+        with pytest.raises(files.UserError, match="the update 'd_step' depends on a condition"):
             tf.cond(w > 0, lambda: ops.minimize(tf.train.GradientDescentOptimizer(1.0), w, 'net/', 'd_step'), tf.no_op)
     finally:
         tf.enable_control_flow_v2()
@@ -293,6 +293,7 @@ def one_line(found, status, told):
     assert found[0] == status and re.fullmatch(f'error: {told}', found[2]), found
 
 
+NAMED = r'worker \d \(127\.0\.0\.1:\d+\)'
 GIVEN = [*FC, '--log-every', 5, '--checkpoint-every', 5]
 DIFFERENT = {    # what a worker has that the chief has not: (its flags, its environment, what both are told)
     'a flag': (['--g-hidden', 8, 16], {}, r'G_HIDDEN is \[16\] for worker 0 \(\S+\) but \[8, 16\] for worker 1 \(\S+\): '
@@ -321,8 +322,8 @@ def test_edited_code_of_one_worker_is_named(tmp_path):
     with started(2, 'gan_fc', *GIVEN, '--run-dir', tmp_path / 'run', hosts=hosts, late=[1]) as one, \
             started(2, edited, *GIVEN, '--run-dir', tmp_path / 'run', hosts=hosts, late=[0]) as other:
         for found in ended([*one, *other]):
-            one_line(found, 2, r'gan_fc\.py of worker 1 \(\S+\) is not that of worker 0 \(\S+\) \(.*differs\): bring the same code '
-                               'to all machines')
+            one_line(found, 2, r'gan_fc\.py of worker 1 \(\S+\) is not that of worker 0 \(\S+\) \(.*differs\): bring the same '
+                               'code to all machines')
 
 
 @pytest.mark.slow
@@ -356,8 +357,8 @@ def test_a_worker_that_dies_or_hangs_ends_the_others(number, rank, tmp_path):
         wait_for(lambda: list(tmp_path.glob('run/checkpoints/*.index')), processes[0], LIMIT)
         processes[rank].send_signal(number)
         for found in ended([process for process in processes if process is not processes[rank]]):
-            one_line(found, files.LOST, r'(worker \d \(\S+\)( and worker \d \(\S+\))* (is|are) gone|another worker has not answered '
-                                        r'within 8 s \(GAN_PATIENCE\)): run the same command on all workers to resume from the last '
+            one_line(found, files.LOST, rf'({NAMED}( and {NAMED})* (is|are) gone|another worker has not answered within 8 s '
+                                        r'\(GAN_PATIENCE\)): run the same command on all workers to resume from the last '
                                         'checkpoint')
     assert list(tmp_path.glob('run/checkpoints/*.index'))
 
@@ -427,4 +428,161 @@ def test_another_number_of_workers_goes_on_and_says_so(undisturbed, tmp_path):
     assert [(found['step'], found.get('workers', 1)) for found in history] == [(0, 2), (60, 3), (70, 1), (80, 2)]
 
 
+# another implementation of the same
+
+GRADIENTS = '''
+import os, sys
+import gan_fc, ops
+from plumbing import cluster
+import numpy as np
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+from tensorflow.python.distribute import collective_all_reduce_strategy
+
+tf.disable_eager_execution()
+path, rank, theirs = sys.argv[1], int(sys.argv[2]), sys.argv[3] == 'theirs'
+gan_fc.BATCH_NORM, gan_fc.DROPOUT, gan_fc.G_HIDDEN, gan_fc.D_HIDDEN = False, 0.0, (16,), (16,)
+kept = {}
+
+class Kept(tf.train.GradientDescentOptimizer):
+    def apply_gradients(self, gradients, **more):
+        kept.update({v.op.name: gradient for gradient, v in gradients})
+        return super().apply_gradients(gradients, **more)
+
+def losses():
+    tf.set_random_seed(0)
+    rows = slice(4 * rank, 4 * rank + 4)
+    x, z = (np.random.default_rng(0).standard_normal(shape).astype(np.float32)[rows] for shape in ([8, 28, 28, 1], [8, 64]))
+    return gan_fc.losses(gan_fc.discriminator(tf.constant(x)), gan_fc.discriminator(gan_fc.generator(tf.constant(z), True)))
+
+def by_the_strategy():
+    found = {}
+    for loss, scope in zip(losses(), ('discriminator/', 'generator/'), strict=True):
+        variables = [v for v in tf.trainable_variables() if v.op.name.startswith(scope)]
+        means = tf2.distribute.get_replica_context().all_reduce('MEAN', tf.gradients(loss, variables))
+        found.update(zip([v.op.name for v in variables], means, strict=True))
+    return found
+
+if theirs:
+    resolver = tf2.distribute.cluster_resolver.TFConfigClusterResolver()
+    strategy = collective_all_reduce_strategy.CollectiveAllReduceStrategyV1(cluster_resolver=resolver)
+    options = strategy.update_config_proto(tf.ConfigProto())
+    server = tf.train.Server(resolver.cluster_spec(), 'worker', rank, config=options)
+    with strategy.scope():
+        kept = strategy.extended.call_for_each_replica(by_the_strategy)
+        kept = {name: strategy.experimental_local_results(value)[0] for name, value in kept.items()}
+    opened = tf.Session(server.target, config=options)
+else:
+    script = {'BATCH_SIZE': 8}
+    cluster.join(script)
+    d_loss, g_loss = losses()
+    ops.minimize(Kept(0.1), d_loss, 'discriminator/')
+    ops.minimize(Kept(0.1), g_loss, 'generator/')
+    opened = cluster.team().session(tf.ConfigProto(), {})
+with opened as session:
+    session.run(tf.global_variables_initializer())
+    np.savez(path, **{name.replace('/', '.'): value for name, value in session.run(kept).items()})
+    os._exit(0)
+'''
+
+
+@pytest.mark.slow
+def test_gradients_are_those_of_multi_worker_mirrored_strategy(tmp_path):
+    """TensorFlow's own, in graph mode, on the same rows; its means, like ours, are the same on both workers."""
+    found = {}
+    for who in 'ours', 'theirs':
+        with started(2, 'gan_fc', bomb=GRADIENTS, driven=False,
+                     each={rank: [tmp_path / f'{who}-{rank}.npz', rank, who] for rank in range(2)}) as processes:
+            assert [one[0] for one in ended(processes)] == [0, 0]
+        arrays = [dict(np.load(tmp_path / f'{who}-{rank}.npz')) for rank in range(2)]
+        for name in arrays[0]:
+            np.testing.assert_array_equal(arrays[0][name], arrays[1][name], err_msg=name)
+        found[who] = arrays[0]
+    assert len(found['ours']) == 8 and found['ours'].keys() == found['theirs'].keys()
+    for name, ours in found['ours'].items():
+        assert np.abs(ours).max() > 0
+        np.testing.assert_allclose(ours, found['theirs'][name], rtol=1e-5, atol=1e-6 * np.abs(ours).max(), err_msg=name)
+
+
 # launch.py
+
+def launched(capfd, tmp_path, program, *arguments):
+    """Launches a program of a few lines: (exit status, lines of stdout, lines of stderr)."""
+    (tmp_path / 'program.py').write_text('import json, os, signal, sys, time\n'
+                                         'rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]\n' + program)
+    with pytest.raises(SystemExit) as caught:
+        launch.main([*arguments, str(tmp_path / 'program.py'), '--flag', 'a b'])
+    out, error = capfd.readouterr()
+    return caught.value.code, sorted(out.splitlines()), sorted(error.splitlines())
+
+
+def test_each_worker_has_its_number_in_tf_config_and_its_threads(capfd, tmp_path, monkeypatch):
+    for name in launch.jobs.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(launch.jobs, 'cores', lambda: 7)
+    status, out, error = launched(capfd, tmp_path, """
+print(os.environ["TF_CONFIG"], os.environ["TF_NUM_INTRAOP_THREADS"], sys.argv[1:])
+print("half\\rline", file=sys.stderr)
+""", '-n', '3')
+    assert status == 0 and error == [f'[{rank}] {part}' for rank in range(3) for part in ('half', 'line')]
+    workers = [cluster.parse(line.removeprefix(f'[{rank}] ').partition(' 2 [')[0]) for rank, line in enumerate(out)]
+    assert [worker.rank for worker in workers] == [0, 1, 2] and len({str(worker.tasks) for worker in workers}) == 1
+    assert all(line.endswith("} 2 ['--flag', 'a b']") for line in out)
+
+
+def test_each_worker_has_a_device_of_its_own(capfd, tmp_path, monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,2')
+    assert launched(capfd, tmp_path, 'print(os.environ["CUDA_VISIBLE_DEVICES"])')[:2] == (0, ['[0] 4', '[1] 2'])
+
+
+@pytest.mark.parametrize('ends, status', [('sys.exit(3)', 3), ('os.kill(os.getpid(), signal.SIGKILL)', 128 + 9)])
+def test_when_one_fails_the_others_are_ended(ends, status, capfd, tmp_path, monkeypatch):
+    """By SIGTERM after a while, and who does not mind that by SIGKILL."""
+    monkeypatch.setattr(launch, 'GRACE', 0.3)
+    program = f"""
+if rank == 1:
+    {ends}
+if rank == 2:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+time.sleep(100)
+"""
+    assert launched(capfd, tmp_path, program, '-n', '3')[0] == status
+
+
+def test_a_signal_is_passed_on_once(tmp_path):
+    """To each worker, and not by the terminal as well."""
+    (tmp_path / 'program.py').write_text("""
+import signal, sys, time
+def stop(number, frame):
+    print('got', number, flush=True)
+    time.sleep(0.5)
+    sys.exit(128 + number)
+signal.signal(signal.SIGINT, stop)
+print('there', flush=True)
+time.sleep(100)
+""")
+    process = subprocess.Popen([sys.executable, str(ROOT / 'launch.py'), '-n', '2', str(tmp_path / 'program.py')], text=True,
+                               stdout=subprocess.PIPE, start_new_session=True)
+    assert sorted(process.stdout.readline() for _ in range(2)) == ['[0] there\n', '[1] there\n']
+    launch.os.killpg(process.pid, signal.SIGINT)
+    assert sorted(process.communicate(timeout=LIMIT)[0].splitlines()) == ['[0] got 2', '[1] got 2']
+    assert process.returncode == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize('arguments, complaint', [
+    (['nothing.py'], 'there is no script nothing.py'), (['-n', '0', 'toy.py'], 'a whole number from 1 to 64'),
+    (['--stepz'], 'the following arguments are required')])
+def test_mistakes_of_the_launcher_are_one_line(arguments, complaint, refused):
+    with refused(complaint):
+        launch.main(arguments)
+
+
+@pytest.mark.slow
+def test_launched_by_one_command(tmp_path):
+    """The real thing: a wrong flag is status 2, and the lines of both workers have their numbers."""
+    given = ['gan_fc.py', *map(str, GIVEN), '--run-dir', str(tmp_path / 'run')]
+    command = [sys.executable, str(ROOT / 'launch.py'), '-n', '2', *given]
+    for more, status, told in (['--steps', '5'], 0, '[0] finished: look at'), (['--stepz', '5'], 2, '[1] error: unrecognized'):
+        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=LIMIT)
+        assert done.returncode == status and told in done.stdout + done.stderr, done.stderr
+    assert (tmp_path / 'run/samples.gif').exists()
