@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 _server = None
 
 
-COMMANDS = 'sample', 'metrics', 'retrieval', 'report', 'sweep'  # what is no script of a run
+COMMANDS = 'sample', 'metrics', 'retrieval', 'report', 'sweep', 'launch'  # what is no script of a run
 
 
 def address():

@@ -577,6 +577,46 @@ def test_mistakes_of_the_launcher_are_one_line(arguments, complaint, refused):
         launch.main(arguments)
 
 
+# the page
+
+BASH = re.findall(r'^```bash\n(.*?)^```$', (ROOT / 'docs/cluster.md').read_text(), re.M | re.S)
+STANDINS = '''
+set -e
+ssh() { sh -c "$2"; }
+cd() { :; }
+scontrol() { printf '%s\\n' host1 host2; }
+srun() { for SLURM_PROCID in 0 1; do export SLURM_PROCID; "$@"; done; }
+'''
+
+
+@pytest.mark.parametrize('way', [0, 1], ids=['ssh', 'slurm'])
+def test_what_the_page_says_gives_each_host_its_tf_config(way, tmp_path):
+    (tmp_path / 'gans').mkdir()
+    (tmp_path / 'python').write_text('#!/bin/sh\necho "$TF_CONFIG" "$@"\n')
+    (tmp_path / 'python').chmod(0o755)
+    done = subprocess.run(['bash', '-c', STANDINS + BASH[way]], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT,
+                          env={'PATH': f'{tmp_path}:{launch.os.environ["PATH"]}', 'SLURM_JOB_NODELIST': 'host[1-2]'})
+    workers = [cluster.parse(line.removesuffix(' dcgan.py --dataset mnist')) for line in done.stdout.splitlines()]
+    assert sorted(worker.rank for worker in workers) == [0, 1] and not done.stderr
+    assert all([task.address for task in worker.tasks] == ['host1:2222', 'host2:2222'] for worker in workers)
+
+
+def test_the_manifest_agrees_with_the_schema_of_kubernetes():
+    """And its TF_CONFIG, once Kubernetes has put the number in, with ours."""
+    kubernetes_validate, yaml = pytest.importorskip('kubernetes_validate'), pytest.importorskip('yaml')
+    found = {part['kind']: part for part in yaml.safe_load_all((ROOT / 'docs/cluster.yaml').read_text())}
+    for part in found.values():
+        kubernetes_validate.validate(part, kubernetes_validate.latest_version(), strict=True)
+    job = found['Job']['spec']
+    container, = job['template']['spec']['containers']
+    text = next(variable['value'] for variable in container['env'] if variable['name'] == 'TF_CONFIG')
+    workers = [cluster.parse(text.replace('$(INDEX)', str(rank))) for rank in range(job['completions'])]
+    assert [worker.size for worker in workers] == [job['completions']] * job['parallelism']
+    assert {int(task.address.partition(':')[2]) for task in workers[0].tasks} == {container['ports'][0]['containerPort']}
+    failed = job['podFailurePolicy']['rules'][0]
+    assert failed['action'] == 'FailJob' and failed['onExitCodes']['values'] == [files.UserError.status]
+
+
 @pytest.mark.slow
 def test_launched_by_one_command(tmp_path):
     """The real thing: a wrong flag is status 2, and the lines of both workers have their numbers."""
