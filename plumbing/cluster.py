@@ -566,7 +566,7 @@ class _Watch:
     """A thread that ends this process where its main one cannot, because it waits in a session call that does not return."""
 
     def __init__(self, worker):
-        self._deadline, self._ended = None, threading.Event()
+        self._deadline, self._ended, self._begin = None, threading.Event(), '\n' if worker.chief else ''  # it has a bar
 
     def __enter__(self):
         self._reading, self._writing = socket.socketpair()
@@ -604,5 +604,5 @@ class _Watch:
                 self.leave(f'stopped by {signal.Signals(signals[1]).name}; what was saved is kept', 128 + signals[1])
                 signals = []
             if self._deadline and time.monotonic() > self._deadline[0]:
-                print(files.one_line(self._deadline[1]), file=sys.stderr, flush=True)
+                print(self._begin + files.one_line(self._deadline[1]), file=sys.stderr, flush=True)
                 os._exit(self._deadline[2])

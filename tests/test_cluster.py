@@ -3,6 +3,7 @@
 Each cluster has ports of its own and a hard time limit; what is left of one is killed.
 """
 import contextlib
+import functools
 import json
 import random
 import re
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import data
 import launch
@@ -286,6 +288,24 @@ def test_workers_end_at_the_weights_of_one_process(count, script, arguments, tmp
             {name: float(value) for name, value in one.items()}, rel=1e-4)
 
 
+@pytest.mark.slow
+def test_adam_differs_by_rounding(tmp_path):
+    """It divides by the size of the gradient: where that is nothing but rounding, as of a bias before batch norm, so is the step."""
+    for n in 1, 2:
+        train(n, 'gan_fc', *FC, '--no-batch-norm', '--steps', 5, '--precision', 'float32', '--run-dir', tmp_path / str(n))
+    assert_close(tmp_path / '2', tmp_path / '1', 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('bomb, given', [
+    ('', ['--steps', 8]), ('from plumbing import cluster\ncluster.COMMON_STATISTICS = False', ['--epochs', 1])],
+    ids=['all', 'own'])
+def test_16_bits_and_own_statistics(bomb, given, tmp_path):
+    """The same on both workers, which is verified at the end; an epoch is that of one process: 96 pictures, 12 at a time."""
+    out = train(2, 'dcgan', *DCGAN, *given, '--log-every', 4, '--run-dir', tmp_path / 'run', bomb=bomb)
+    assert 'at step 0 of 8' in out and [row['step'] for row in scalars(tmp_path / 'run')] == ['4', '8']
+
+
 # something goes wrong
 
 def one_line(found, status, told):
@@ -361,6 +381,50 @@ def test_a_worker_that_dies_or_hangs_ends_the_others(number, rank, tmp_path):
                                         r'\(GAN_PATIENCE\)): run the same command on all workers to resume from the last '
                                         'checkpoint')
     assert list(tmp_path.glob('run/checkpoints/*.index'))
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_a_worker_that_waits_for_one_that_hangs(tmp_path):
+    with started(2, 'gan_fc', *GIVEN, '--steps', 5000, '--run-dir', tmp_path / 'run', patience=LIMIT) as (chief, other):
+        wait_for(lambda: list(tmp_path.glob('run/checkpoints/*.index')), chief, LIMIT)
+        other.send_signal(signal.SIGSTOP)
+        for _ in range(2):
+            chief.send_signal(signal.SIGTERM)
+            time.sleep(1)
+        found, = ended([chief])
+    assert found[0] == 128 + signal.SIGTERM and found[2] == 'stopped by SIGTERM; what was saved is kept'
+
+
+WRONG = {   # what each worker's process is made to do, and what all workers are told
+    'a loss that is not finite': (
+        'import tensorflow.compat.v1 as tf\n_mean = tf.reduce_mean\n'
+        'tf.reduce_mean = lambda x, *axis, name=None: _mean(x, *axis, name=name) / (0.0 if name == "d_loss" else 1.0)',
+        'd_loss is inf at step 1; .*'),
+    'gradients that pass by': ('from plumbing import cluster\ncluster.mean = lambda tensors: tensors',
+                               r'\S+ and \d+ more variables are not the same on all workers: an update has passed by .*')}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('what', WRONG)
+def test_all_workers_end_with_the_same_line(what, tmp_path):
+    bomb, told = WRONG[what]
+    with started(2, 'gan_fc', *GIVEN, '--steps', 5, '--run-dir', tmp_path / 'run', bomb=bomb) as processes:
+        for found in ended(processes):
+            one_line(found, 2, told)
+
+
+def test_what_may_differ_between_workers_and_what_not(joined, fresh_graph):
+    """The same pictures may be in another place on each machine, and so may the data and the run."""
+    joined(0, 2, 8)
+    settings = {'DATASET': '/a', 'PICTURES': 'sum', 'DATA_DIR': '/x', 'RUN_DIR': 'r', 'SEED': 0}
+    facts = {'tensorflow': '2.21.0', 'settings': settings}
+    compare = functools.partial(cluster.Team._compare, types.SimpleNamespace(worker=cluster.here()))
+    compare([facts, {**facts, 'settings': {**settings, 'DATASET': '/b', 'DATA_DIR': '', 'RUN_DIR': ''}}])
+    for name, value in ('PICTURES', 'other'), ('SEED', 1):
+        with pytest.raises(files.UserError, match=f'^{name} is .* for worker 0 .* but {value!r} for worker 1 .*: give all'):
+            compare([facts, {**facts, 'settings': {**settings, name: value}}])
+    with pytest.raises(files.UserError, match=r'^tensorflow is 2\.21\.0 for worker 0 .* but 2\.16\.1 for worker 1 .*: bring'):
+        compare([facts, {**facts, 'tensorflow': '2.16.1'}])
 
 
 # again
