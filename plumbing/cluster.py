@@ -32,6 +32,8 @@ EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type"
 ON_CPU, ON_ANY = 1, 2     # group keys: of what is agreed on, which stays on the CPU; of what is computed, perhaps on a GPU
 STOP = 'cluster/stop'     # the name among the values of a step of the signal that stops all workers; 0 is none
 BLOCK = 2**24             # numbers that are sent at once when the chief's variables are spread
+GONE = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError, tf.errors.CancelledError,
+        tf.errors.FailedPreconditionError, tf.errors.InternalError)  # what a lost peer may show as
 AGAIN = 'run the same command on all workers to resume'
 
 _keys = itertools.count(1)  # of collectives, in the order in which all workers build them
@@ -427,11 +429,9 @@ class Team:
     @contextlib.contextmanager
     def _lost(self):
         """Turns TensorFlow's errors of a peer that is gone into files.Lost, and sees to it that the process ends then."""
-        gone = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError, tf.errors.CancelledError,
-                tf.errors.FailedPreconditionError, tf.errors.InternalError)
         try:
             yield
-        except gone as error:
+        except GONE as error:
             lost = files.Lost(f'{_missing(self.worker, str(error))}: {AGAIN} from the last checkpoint')
             self._watch.leave(f'error: {lost}', files.LOST)
             raise lost from None
@@ -495,9 +495,12 @@ class Team:
 
     def end(self, session):
         """Ends the training of all workers. Who is not the chief waits for it without a limit: its measurements may take long."""
+        if self.chief:
+            with contextlib.suppress(*GONE):      # all is done and saved
+                session.run(self._ended)
+            return
         session.run(self._ended, options=tf.RunOptions(timeout_in_ms=10**10))
-        if not self.chief:
-            raise SystemExit(128 + self._signal) if self._signal else Finished
+        raise SystemExit(128 + self._signal) if self._signal else Finished
 
 
 def _words(x):

@@ -27,9 +27,19 @@ import tensorflow.compat.v1 as tf
 from conftest import ROOT, assert_same_run, contents, evaluate, scalars, wait_for, weights
 
 LIMIT = 120      # seconds, of anything
-PATIENCE = 20    # of a worker, in these tests
+PATIENCE = 60    # of a worker, in these tests
 FC = '--g-hidden 16 --d-hidden 16 --batch-size 12 --grid 4 --eval-every 0 --weight-average 0.9 --sample-every 0'.split()
 DCGAN = '--width 4 --hidden 16 --batch-size 12 --grid 4 --eval-every 0 --weight-average 0.9 --sample-every 0'.split()
+START = f'''
+import os
+from plumbing import cluster
+_wait = cluster._wait
+def wait(*given):
+    before, os.environ["GAN_PATIENCE"] = os.environ["GAN_PATIENCE"], "{LIMIT}"
+    _wait(*given)
+    os.environ["GAN_PATIENCE"] = before
+cluster._wait = wait
+'''                # a bomb that leaves time to start where the patience is short
 SGD = '''
 import tensorflow.compat.v1 as tf
 class AdamOptimizer(tf.train.GradientDescentOptimizer):
@@ -290,7 +300,7 @@ def test_workers_end_at_the_weights_of_one_process(count, script, arguments, tmp
 
 @pytest.mark.slow
 def test_adam_differs_by_rounding(tmp_path):
-    """It divides by the size of the gradient: where that is nothing but rounding, as of a bias before batch norm, so is the step."""
+    """It divides by the size of the gradient: where that is but rounding, as of a bias before batch norm, so is the step."""
     for n in 1, 2:
         train(n, 'gan_fc', *FC, '--no-batch-norm', '--steps', 5, '--precision', 'float32', '--run-dir', tmp_path / str(n))
     assert_close(tmp_path / '2', tmp_path / '1', 1e-4)
@@ -373,11 +383,11 @@ def test_late_workers_are_waited_for(tmp_path):
 def test_a_worker_that_dies_or_hangs_ends_the_others(number, rank, tmp_path):
     """One line that names it, or says that it does not answer; then the same commands end with the bits of an undisturbed run."""
     given = [*GIVEN, '--steps', 2000, '--checkpoint-every', 50, '--run-dir', tmp_path / 'run']
-    with started(3, 'gan_fc', *given, patience=8) as processes:
+    with started(3, 'gan_fc', *given, patience=15, bomb=START) as processes:
         wait_for(lambda: list(tmp_path.glob('run/checkpoints/*.index')), processes[0], LIMIT)
         processes[rank].send_signal(number)
         for found in ended([process for process in processes if process is not processes[rank]]):
-            one_line(found, files.LOST, rf'({NAMED}( and {NAMED})* (is|are) gone|another worker has not answered within 8 s '
+            one_line(found, files.LOST, rf'({NAMED}( and {NAMED})* (is|are) gone|another worker has not answered within 15 s '
                                         r'\(GAN_PATIENCE\)): run the same command on all workers to resume from the last '
                                         'checkpoint')
     assert list(tmp_path.glob('run/checkpoints/*.index'))
@@ -393,6 +403,30 @@ def test_a_second_signal_ends_a_worker_that_waits_for_one_that_hangs(tmp_path):
             time.sleep(1)
         found, = ended([chief])
     assert found[0] == 128 + signal.SIGTERM and found[2] == 'stopped by SIGTERM; what was saved is kept'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('rank, statuses', [(0, [-9, files.LOST]), (1, [0, -9])])
+def test_killed_while_the_chief_measures(rank, statuses, tmp_path):
+    """Who waits for the chief's measurements has no limit of time, but notices its death; a chief that has all ends alone."""
+    bomb = f"""
+import time, viz
+_film = viz.film
+def film(*given):
+    open({str(tmp_path / 'there')!r}, 'w')
+    while not __import__('os').path.exists({str(tmp_path / 'go on')!r}):
+        time.sleep(0.1)
+    _film(*given)
+viz.film = film
+"""
+    with started(2, 'gan_fc', *GIVEN, '--steps', 5, '--run-dir', tmp_path / 'run', bomb=START + bomb, patience=15) as processes:
+        wait_for((tmp_path / 'there').exists, processes[0], LIMIT)
+        time.sleep(20)                                                # longer than the patience
+        assert not any(process.poll() is not None for process in processes)
+        processes[rank].kill()
+        (tmp_path / 'go on').touch()
+        found = ended(processes)
+    assert [one[0] for one in found] == statuses, found
 
 
 WRONG = {   # what each worker's process is made to do, and what all workers are told
@@ -454,7 +488,7 @@ def test_the_same_cluster_gives_the_same_bits(undisturbed, tmp_path):
 def test_killed_at_any_moment_it_ends_with_the_same_bits(killed, undisturbed, tmp_path):
     moments, run = random.Random(str(killed)), [*LONG, '--run-dir', tmp_path / 'run']
     for number in range(2):
-        with started(2, 'gan_fc', *run, patience=10) as processes:
+        with started(2, 'gan_fc', *run, patience=15, bomb=START) as processes:
             if number == 0:
                 wait_for(lambda: list(tmp_path.glob('run/checkpoints/step-0000[23]0.index')), processes[0], LIMIT)
             else:
