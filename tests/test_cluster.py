@@ -254,6 +254,18 @@ def test_an_update_under_a_condition_is_refused(joined, fresh_graph):
         tf.enable_control_flow_v2()
 
 
+def test_a_gradient_of_a_gradient_through_common_statistics_is_refused(joined, fresh_graph, monkeypatch):
+    """Its derivation leaves the statistics constant, so that it would be wrong; one process, or own statistics, have it."""
+    joined(0, 2, 8)
+    x = tf.zeros([4, 3])
+    slope, = tf.gradients(ops.batch_norm(x, True, 'common') ** 2, x)
+    with pytest.raises(files.UserError, match='^a gradient of a gradient through batch norm over several workers is not known'):
+        tf.gradients(slope ** 2, x)
+    monkeypatch.setattr(cluster, 'COMMON_STATISTICS', False)
+    slope, = tf.gradients(ops.batch_norm(x, True, 'own') ** 2, x)
+    assert tf.gradients(slope ** 2, x)[0] is not None
+
+
 def test_a_port_that_is_taken(refused):
     with socket.socket() as other:
         other.bind(('', 0))
