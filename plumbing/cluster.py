@@ -431,8 +431,8 @@ class Team:
         """Turns TensorFlow's errors of a peer that is gone into files.Lost, and sees to it that the process ends then."""
         try:
             yield
-        except GONE as error:
-            lost = files.Lost(f'{_missing(self.worker, str(error))}: {AGAIN} from the last checkpoint')
+        except GONE:
+            lost = files.Lost(f'{_missing(self.worker)}: {AGAIN} from the last checkpoint')
             self._watch.leave(f'error: {lost}', files.LOST)
             raise lost from None
 
@@ -554,12 +554,9 @@ def _wait(worker, ranks):
         time.sleep(0.1)
 
 
-def _missing(worker, message):
-    """What to tell of an error of TensorFlow: which worker it names, or which one does not answer."""
-    others = [rank for rank in range(worker.size) if rank != worker.rank]
-    named = [rank for rank in others if f'{worker.tasks[rank].device} ' in f'{message} '.replace('"', ' ').replace(':', ' ')]
-    silent = [rank for rank in others if not _is_open(worker.tasks[rank].address)]
-    found = silent or named
+def _missing(worker):
+    """What to tell once TensorFlow has lost a peer: whose port is closed, for its messages may name one that lost another."""
+    found = [rank for rank in range(worker.size) if rank != worker.rank and not _is_open(worker.tasks[rank].address)]
     if not found:
         return f'another worker has not answered within {patience()} s (GAN_PATIENCE)'
     return f'{" and ".join(map(worker.told, found))} {"is" if len(found) == 1 else "are"} gone'
