@@ -4,7 +4,7 @@ import math
 import os
 import zlib
 
-from plumbing import folders, mnist
+from plumbing import cluster, folders, mnist
 from plumbing.files import UserError, expanded, one_line
 
 import numpy as np
@@ -182,6 +182,7 @@ def batches(arrays, batch_size, name=''):
     several = isinstance(arrays, tuple)
     arrays = arrays if several else (arrays,)
     n = len(arrays[0])
+    cluster.note(arrays)
     if any(len(array) != n for array in arrays):
         raise ValueError(f'the arrays have {", ".join(str(len(array)) for array in arrays)} examples: pairs take equal numbers')
     with tf.variable_scope(name) if name else contextlib.nullcontext():
@@ -192,16 +193,17 @@ def batches(arrays, batch_size, name=''):
 
 def _next_indices(n, batch_size, stream):
     """Indices int64 [batch_size] of the next examples of n, shuffled anew in each epoch; stream: a name for the order."""
-    if not 1 <= batch_size <= n:
-        raise UserError(f'BATCH_SIZE is {batch_size}, but must be from 1 to the number of images, {n:,}')
+    whole = batch_size * cluster.size()
+    if not 1 <= whole <= n:
+        raise UserError(f'BATCH_SIZE is {whole}, but must be from 1 to the number of images, {n:,}')
     if not _shuffles(n):
         raise UserError(f'{n:,} images are one too many to be shuffled: leave one out')
     position = tf.get_variable('position', shape=[], dtype=tf.int64, initializer=tf.zeros_initializer(),
                                trainable=False, use_resource=True)
     with tf.name_scope('shuffle'):
-        advanced = tf.assign_add(position, batch_size)
-        tf.add_to_collection('batches', (advanced.op, batch_size, n))  # for run.py, which counts epochs
-        start = advanced - batch_size
+        advanced = tf.assign_add(position, whole)
+        tf.add_to_collection('batches', (advanced.op, whole, n))  # for run.py, which counts epochs
+        start = cluster.first_row(advanced - whole, batch_size)
         served = start + tf.range(batch_size, dtype=tf.int64)  # [B]
         epoch, offset = served // n, served % n
         # The shuffle keeps only the low bits of its key, 8 of each word for N <= 65,536: spread seed and epoch over them.

@@ -9,7 +9,7 @@ import functools
 import math
 import zlib
 
-from plumbing import convolutions, files, graph
+from plumbing import cluster, convolutions, files, graph
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -198,7 +198,7 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True, activati
         if not training:
             y, _, _ = tf.nn.fused_batch_norm(pixels, scale, offset, mean, variance, epsilon, is_training=False)
         else:
-            y, batch_mean, batch_variance = tf.nn.fused_batch_norm(pixels, scale, offset, epsilon=epsilon)
+            y, batch_mean, batch_variance = cluster.batch_norm(pixels, scale, offset, epsilon)
             for moving, batch in (mean, batch_mean), (variance, batch_variance):
                 with_update(lambda moving=moving, batch=batch: moving.assign(
                     decay * moving.read_value() + (1 - decay) * batch, read_value=False))
@@ -254,11 +254,15 @@ def noise(shape, name='z'):
     Raises UserError if it is larger than the machine's memory.
     """
     graph.check_size(name, shape)
-    draws, count = _draws(name), math.prod(shape)
-    with tf.name_scope(name):
+    def drawn(shape):
+        count = math.prod(shape)
         u, v = tf.unstack(tf.random.stateless_uniform([2, -(-count // 2)], _seed(draws)))
         radius, angle = tf.sqrt(-2 * tf.math.log(1 - u)), 2 * math.pi * v
         return tf.reshape(tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 0)[:count], shape)
+
+    draws = _draws(name)
+    with tf.name_scope(name):
+        return cluster.rows(shape, drawn)
 
 
 def binary(x, u):
@@ -276,7 +280,7 @@ def uniform(shape, name, low=0.0, high=1.0):
         graph.check_size(name, shape)
     draws = _draws(name)
     with tf.name_scope(name):
-        u = tf.random.stateless_uniform(shape, _seed(draws))
+        u = cluster.rows(shape, lambda shape: tf.random.stateless_uniform(shape, _seed(draws)))
         return u if (low, high) == (0.0, 1.0) else low + (high - low) * u
 
 
@@ -331,12 +335,15 @@ def minimize(optimizer, loss, scope, name='update'):
     """
     with tf.name_scope(name) as box:
         gradients = optimizer.compute_gradients(loss, [v for v in tf.trainable_variables() if v.op.name.startswith(scope)])
+        gradients = list(zip(cluster.mean([gradient for gradient, _ in gradients]), [v for _, v in gradients], strict=True))
         norm = tf.linalg.global_norm([gradient for gradient, _ in gradients], 'gradient_norm')
         rate = optimizer._lr if isinstance(optimizer, tf.train.AdamOptimizer) else optimizer._learning_rate
         rate = tf.convert_to_tensor(rate, tf.float32, name='learning_rate')
     if tf.get_default_graph().is_fetchable(norm):
         tf.add_to_collection('gradient_norms', (name, norm))
         tf.add_to_collection('learning_rates', (name, rate))
+    else:
+        cluster.refuse_condition(name)
     updates = []
     for network, assign in tf.get_collection('with_update'):
         if network.startswith(scope):

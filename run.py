@@ -16,7 +16,8 @@ import types
 import data
 import evaluation
 import viz
-from plumbing import checkpoints, code, files, flags, graph, hardware, interrupts, naming, progress, recorder, runfolder, sampler
+from plumbing import checkpoints, cluster, code, files, flags, graph, interrupts, naming, progress, recorder, runfolder, sampler
+from plumbing.hardware import prepare, resolve, session_config
 from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts' networks
 from plumbing.projector import write_projector
 
@@ -48,8 +49,9 @@ def main(script, arguments=None):
             if {'STEPS', 'EPOCHS'} <= flags.parse([script, globals()], arguments, raising=arguments is not None):
                 raise files.UserError('--steps and --epochs both say how long to train: give one of them')
             data.DATA_DIR = DATA_DIR
-            hardware.prepare(script.get('PRECISION', PRECISION))
-            with tf.Graph().as_default():
+            prepare(script.get('PRECISION', PRECISION))
+            with tf.Graph().as_default(), contextlib.suppress(cluster.Finished):
+                cluster.join(script)
                 script['main']()
         finally:
             for module, constants in before:
@@ -89,12 +91,15 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         run; see `bounds.means`.
     scores: {'real': tensor, 'fake': tensor} of D's scores, of which TensorBoard gets histograms.
     These functions are applied on the averages (EMA, decay WEIGHT_AVERAGE) of the weights; see `graph.sampling`.
-    Returns (folder, {name of a measure, or of one of `finals`: its value at the end}).
+    Returns (folder, {name of a measure, or of one of `finals`: its value at the end}). Of several workers only the chief fills
+    the folder, and returns; the others end.
     Raises files.UserError for a folder that is another run's or in use, damaged checkpoints, and values that are not finite.
     """
+    script = cluster.whole(script)
     settings, classes = _settings(script, updates)
     steps, folder, name = settings['STEPS'], _folder(script, settings), pathlib.Path(script['__file__']).name
-    runfolder.check(folder, name, settings, FRESH)
+    if cluster.is_chief():
+        runfolder.check(folder, name, settings, FRESH)
     print(graph.parameter_counts())
 
     averaged = graph.sampling(networks, settings['WEIGHT_AVERAGE'], updates[-1], pictures, measures)
@@ -104,11 +109,13 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     fetches, reports = (graph.fetches(operations, updates, {**scalars, **more}) for more in ({}, extras))
     start_averages = tf.group([average.assign(source) for average, source in averaged.averages])
     finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in tf.global_variables() if v.dtype.is_floating])
+    team = cluster.team()
+    fetches, reports = (team.means(some, scalars) for some in (fetches, reports))
     saver = checkpoints.saver()
     _, total = graph.progress()
     ready = tf.global_variables_initializer(), tf.local_variables_initializer()
     shape = sampler.shape(networks, averaged)
-    watch = _watch(settings, shape, networks)
+    watch = _watch(settings, shape, networks) if team.chief else None
     frechet = watch.columns[0] if watch else None
     encoder = next((name for name, found in networks.items() if makes_codes(found.inputs, found.output)), None)
     left = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif',
@@ -116,21 +123,26 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     built = code.fingerprint(graph_def, [[update.name for update in updates], list(scalars)],
                              [script['__file__'], *_modules(script)])
     owner = runfolder.Owner(name, settings, {name: found.described() for name, found in networks.items()}, classes, built)
+    facts = {'tensorflow': tf.version.VERSION, 'numpy': np.__version__, 'settings': settings, 'data': tf.get_collection('sums'),
+             'code': built}
 
-    with runfolder.claimed(folder, owner, FRESH) as completed, \
-            tf.Session(config=hardware.session_config(settings['PRECISION'])) as session:
+    with team.session(session_config(settings['PRECISION']), facts) as session, \
+            runfolder.claimed(folder, owner, FRESH) if team.chief else contextlib.nullcontext() as completed:
         # Restore
         session.run(ready)
         session.run(start_averages)
         session.run(total.initializer, {total.initial_value: steps})
-        start = step = checkpoints.restore(folder / 'checkpoints', session, saver)
+        start = step = team.spread(session, checkpoints.restore(folder / 'checkpoints', session, saver) if team.chief else 0)
         tf.get_default_graph().finalize()
+        calls, reporting = ([(session.make_callable(tensors), names) for tensors, names in some] for some in (fetches, reports))
+        if not team.chief:
+            _assist(session, team, calls, reporting, finite, list(scalars), settings, start)
         sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'])
         if start >= steps and not completed.lacks([*networks, *left], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
             print(f'finished: {folder} is at step {start}; {more} trains further')
+            team.end(session)
             return folder, {**sample.measured(), **_finals(folder, finals)}
-        calls, reporting = ([(session.make_callable(tensors), names) for tensors, names in some] for some in (fetches, reports))
         columns = {**{name: _section(name) for name in scalars},
                    **dict.fromkeys([*(averaged.measured if settings['EVAL_EVERY'] else []), *(watch.columns if watch else [])],
                                    'quality')}
@@ -149,6 +161,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                     log, values, more = _due(settings, 'LOG_EVERY', step), {}, {}
                     for call, names in reporting if log else calls:
                         values.update(zip(names, call()[1:], strict=True))
+                    team.hear(session, values, caught)
                     for name in extras if log else []:
                         more[name] = values.pop(name)
                     _check_finite(values, step, folder)
@@ -175,17 +188,17 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                         record.picture(step, _picture(sample, draw))
 
                     # Save
-                    if _due(settings, 'CHECKPOINT_EVERY', step) or step == steps or caught:
-                        if not session.run(finite):
-                            raise files.UserError(f'weights are no longer finite at step {step}; {runfolder.last_good(folder)}')
+                    if _due(settings, 'CHECKPOINT_EVERY', step) or step == steps or team.stops(caught):
+                        _check_weights(session, team, finite, step, folder)
                         record.checkpoint(step, session, saver)
                         record.networks(step, networks, sample.weights())
-                    if caught:
+                    if team.stops(caught):
                         break
-            if caught:
+            if stop := team.stops(caught):
                 again = 'run the same command without --fresh' if FRESH else 'run the same command'
                 print(f'stopped and saved at step {step} of {steps}; {again} to resume', flush=True)
-                sys.exit(128 + caught[0])
+                team.end(session)
+                sys.exit(128 + stop)
 
             # Finish
             if start < steps:
@@ -218,16 +231,41 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
             result |= _finals(folder, finals)
             record.end(step, numbers)
         checkpoints.keep(folder / 'checkpoints', step, 1)
+        team.end(session)
     more = f'; draw more with: python sample.py {folder}' if shape else ''
     print(f'finished: look at {folder}/samples.gif and losses.png{more}')
     return folder, result
+
+
+def _assist(session, team, calls, reporting, finite, scalars, settings, start):
+    """What a worker other than the chief does: the same steps, without reports, pictures and files. It never returns."""
+    print(f'{team.worker}: {"resumes" if start else "starts"} at step {start} of {settings["STEPS"]}', flush=True)
+    with interrupts.caught() as caught:
+        for step in range(start + 1, settings['STEPS'] + 1):
+            values = {}
+            for call, names in reporting if _due(settings, 'LOG_EVERY', step) else calls:
+                values.update(zip(names, call()[1:], strict=True))
+            team.hear(session, values, caught)
+            _check_finite({name: values[name] for name in scalars}, step)
+            if _due(settings, 'CHECKPOINT_EVERY', step) or step == settings['STEPS'] or team.stops(caught):
+                _check_weights(session, team, finite, step)
+            if team.stops(caught):
+                break
+    team.end(session)
+
+
+def _check_weights(session, team, finite, step, folder=None):
+    """Raises UserError if weights are not finite, or not the same on all workers."""
+    team.agree(session)
+    if not session.run(finite):
+        raise files.UserError(f'weights are no longer finite at step {step}; {_last_good(folder)}')
 
 
 def _settings(script, updates):
     """(constants of a run as they are recorded, with STEPS from EPOCHS if that was given; names of the classes or None)."""
     settings = {**flags.constants(globals()), **flags.constants(script)}
     del settings['FRESH']
-    settings['PRECISION'] = hardware.resolve(settings['PRECISION'], images=bool(tf.get_collection('batches')))
+    settings['PRECISION'] = resolve(settings['PRECISION'], images=bool(tf.get_collection('batches')))
     settings['STEPS'] = _steps(updates, settings['STEPS'], settings['EPOCHS'])
     settings['DATASET'] = data.NAMES.get(settings['DATASET'].lower(), settings['DATASET'])
     classes = data.CLASSES.get(settings['DATASET'])
@@ -303,7 +341,11 @@ def _picture(sample, draw):
     return viz.grid(np.concatenate(rows), columns=len(rows[0]), labels=list(arrays))
 
 
-def _check_finite(values, step, folder):
+def _check_finite(values, step, folder=None):
     for name, value in values.items():
         if not math.isfinite(value):
-            raise files.UserError(f'{name} is {value} at step {step}; {runfolder.last_good(folder)}')
+            raise files.UserError(f'{name} is {value} at step {step}; {_last_good(folder)}')
+
+
+def _last_good(folder):
+    return runfolder.last_good(folder) if folder else 'what to do is told by the chief'

@@ -13,13 +13,21 @@ import sys
 
 from plumbing import interrupts
 
+LOST = 75  # the exit status of a worker whose peer is gone; EX_TEMPFAIL of sysexits.h: trying again may help
+
 
 class UserError(Exception):
     """Something the person at the keyboard can fix; its message is one line that says what is wrong and what to do."""
+    status = 2
 
     def _render_traceback_(self):
         """In a notebook that line is all that is shown."""
         return [f'{type(self).__name__}: {self}']
+
+
+class Lost(UserError):
+    """Another worker of a cluster is gone; see cluster.py."""
+    status = LOST
 
 
 def expanded(path):
@@ -211,8 +219,8 @@ def one_line_errors():
                 raise
             if isinstance(error, MemoryError):
                 _end(f'error: there is not enough memory ({reason(error)}): make the networks, batches or pictures smaller', 2)
-            where = getattr(getattr(error, 'op', None), 'name', None) if tensorflow else None
-            _end(f'error: {reason(error) if tensorflow else error}{f" (in {where})" if where else ""}', 2)
+            where, status = getattr(getattr(error, 'op', None), 'name', None) if tensorflow else None, getattr(error, 'status', 2)
+            _end(f'error: {reason(error) if tensorflow else error}{f" (in {where})" if where else ""}', status)
 
 
 def _end(line, status):

@@ -10,7 +10,7 @@ import sys
 import time
 import typing
 
-from plumbing import checkpoints, code, files, jobs, naming, networks
+from plumbing import checkpoints, cluster, code, files, jobs, naming, networks
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -26,7 +26,7 @@ MADE = (  # by training and by commands, in a run's folder, besides its networks
     'losses.png', 'metrics.json', 'finals.json', 'nearest.png', 'confusions.png', 'retrieval.png', 'samples.png', 'sample-*.png',
     'arithmetic.png', 'inverted.npz', 'inverted.png', 'codes.png', 'walk.png', 'traversal.png', 'manifold.png', 'analogies.png',
     'projector', 'projector_config.pbtxt', 'exported')
-DECIDE = 'tensorflow', 'processor', 'threads'  # those of `_versions` that bits are known to depend on
+DECIDE = 'tensorflow', 'processor', 'threads', 'workers'  # those of `_versions` that bits are known to depend on
 AGAIN = 'give another --run-dir, or --fresh to start again'
 
 
@@ -131,7 +131,9 @@ def _history(folder, owner, step):
     record = read(folder)
     *earlier, before = record['versions']
     now = _versions(step)
-    moved = [f'{name} was {before.get(name)}, now {now[name]}' for name in DECIDE if before.get(name) != now[name]]
+    alone = {'workers': 1}
+    moved = [f'{name} was {was}, now {found}' for name in DECIDE
+             if (was := {**alone, **before}.get(name)) != (found := {**alone, **now}[name])]
     named, boxes = code.edited(record['code'] or owner.code, owner.code)
     if boxes and (named or not moved):      # another version of TensorFlow may build another graph of the same code
         told = f'{" and ".join(named)} {"was" if len(named) == 1 else "were"}' if named else 'the project was'
@@ -148,7 +150,8 @@ def _versions(step):
               if line.startswith('model name')] if cpuinfo.exists() else [platform.processor()]
     return {'step': step, 'tensorflow': tf.version.VERSION, 'numpy': np.__version__, 'python': platform.python_version(),
             'processor': models[0] if models else platform.machine(),
-            'threads': os.environ.get('TF_NUM_INTRAOP_THREADS') or str(jobs.cores())}
+            'threads': os.environ.get('TF_NUM_INTRAOP_THREADS') or str(jobs.cores()),
+            **({'workers': cluster.size()} if cluster.size() > 1 else {})}
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 _server = None
 
 
-COMMANDS = 'sample', 'metrics', 'invert', 'retrieval', 'export', 'report', 'sweep'  # what is no script of a run
+COMMANDS = 'sample', 'metrics', 'invert', 'retrieval', 'export', 'report', 'sweep', 'launch'  # what is no script of a run
 
 
 def address():
