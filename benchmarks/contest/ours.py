@@ -2,6 +2,7 @@
 
     python -m benchmarks.contest.ours dcgan --batch-size 64 …
 """
+import contextlib
 import importlib
 import sys
 import tempfile
@@ -12,16 +13,7 @@ from benchmarks.contest.pace import Pace
 
 
 class Bar:
-    def __init__(self, **options):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def set_postfix(self, *values, **options):
+    def set_postfix_str(self, *values, **options):
         pass
 
     def update(self):
@@ -35,7 +27,7 @@ def train(script, *, updates, **options):
 
 
 name, *arguments = sys.argv[1:]
-real_train, run.train, run.tqdm.tqdm = run.train, train, Bar
+real_train, run.train, run.progress.bar = run.train, train, lambda *given: contextlib.nullcontext(Bar())
 with tempfile.TemporaryDirectory() as folder:
     sys.argv = [name, *arguments, '--run-dir', folder + '/run', '--steps', '1000000000', '--eval-every', '0',
                 '--sample-every', '0', '--checkpoint-every', '0']
