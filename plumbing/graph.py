@@ -80,11 +80,11 @@ def fetches(operations, updates, scalars):
     Raises ValueError for a scalar of random batches that no update draws.
     """
     fetched = [([operation], []) for operation in operations]
-    found = {update: _ancestors(update) for update in updates}  # many of them may be the same one
+    found = {update: ancestors(update) for update in updates}  # many of them may be the same one
     needed = [found[update] for update in updates]
     drawn = [_counters(found) for found in needed]
     for name, scalar in scalars.items():
-        its = _counters(_ancestors(scalar.op))
+        its = _counters(ancestors(scalar.op))
         places = [i for i, found in enumerate(needed) if scalar.op in found] or [i for i, d in enumerate(drawn) if its <= d]
         if not places:
             raise ValueError(f'no update draws all the random batches that {name!r} depends on')
@@ -106,10 +106,11 @@ def extras(scores):
 
 def counters(operation):
     """The operations that move a counter (of data or noise) when `operation` runs."""
-    return _counters(_ancestors(operation))
+    return _counters(ancestors(operation))
 
 
-def _ancestors(operation):
+def ancestors(operation):
+    """The operations that run when `operation` does, itself among them."""
     seen, todo = set(), [operation]
     while todo:
         operation = todo.pop()

@@ -235,8 +235,8 @@ def test_the_weight_of_the_penalty_is_in_the_loss_and_not_in_the_elbo(build, mon
         (likelihood, penalty), reported = session.run([seen[0], built.given['scalars']])
     assert reported['elbo'] == pytest.approx((likelihood - penalty).mean(), rel=1e-5)
     assert reported['loss'] == pytest.approx((4 * penalty - likelihood).mean(), rel=1e-5)
-    assert built.given['scalars']['loss'].op in graph._ancestors(update)
-    assert built.given['scalars']['elbo'].op not in graph._ancestors(update)
+    assert built.given['scalars']['loss'].op in graph.ancestors(update)
+    assert built.given['scalars']['elbo'].op not in graph.ancestors(update)
 
 
 def test_the_measures_of_one_picture_have_random_numbers_of_its_own(build):

@@ -12,7 +12,7 @@ import tempfile
 
 import run
 from benchmarks.contest.pace import Pace
-from plumbing import cluster
+from plumbing import cluster, graph
 
 import tensorflow.compat.v1 as tf
 
@@ -32,15 +32,8 @@ class Bar:
 
 def messages(updates):
     """Bytes of each collective that a step of `updates` takes part in."""
-    found = []
-    for update in updates:
-        todo, seen = [update], set()
-        while todo:
-            operation = todo.pop()
-            if operation not in seen:
-                seen.add(operation)
-                todo += [tensor.op for tensor in operation.inputs] + operation.control_inputs
-        found += [4 * operation.inputs[0].shape[0] for operation in seen if operation.type == 'CollectiveReduceV2']
+    found = [4 * operation.inputs[0].shape[0] for update in updates for operation in graph.ancestors(update)
+             if operation.type == 'CollectiveReduceV2']
     return sorted(found, reverse=True)
 
 
