@@ -7,6 +7,7 @@ started first; then each runs in turn while the others wait, and ratios are take
 arithmetic on these figures, not a measurement.
 """
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -14,9 +15,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 import launch
+from benchmarks import throughput
 from plumbing import jobs
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -65,20 +66,8 @@ class Contestant:
 
 def measure(contestants, rounds, seconds):
     """{name: steps a second in each round} of contestants, {name: (workers, arguments)}, that take turns."""
-    running = {}
-    try:
-        for name, given in contestants.items():
-            running[name] = Contestant(*given)
-            print(f'{name} is ready', file=sys.stderr, flush=True)
-        for number in range(rounds):
-            for contestant in running.values():
-                time.sleep(0.3)         # threads of the one before may still spin
-                contestant.run(seconds)
-            print(f'round {number + 1} of {rounds}', file=sys.stderr, flush=True)
-    finally:
-        for contestant in running.values():
-            contestant.end()
-    return {name: contestant.rates for name, contestant in running.items()}
+    starts = {name: functools.partial(Contestant, *given) for name, given in contestants.items()}
+    return {name: contestant.rates for name, contestant in throughput.in_turns(starts, rounds, seconds).items()}
 
 
 def output(*arguments):

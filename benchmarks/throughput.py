@@ -10,6 +10,7 @@ Ratios and shares of the matmul peak are taken within a round. The script's own 
 averaged weights, which the others do without.
 """
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
@@ -78,12 +79,12 @@ class Contestant:
         self.process.wait()
 
 
-def measure(commands, rounds, seconds):
-    """{contestant: (steps a second of each round, facts)} of contestants that take turns."""
+def in_turns(starts, rounds, seconds):
+    """{name: contestant} that were started one by one and then took turns; starts: {name: function that starts it}."""
     contestants = {}
     try:
-        for name, command in {**PEAKS, **commands}.items():
-            contestants[name] = Contestant(command)
+        for name, start in starts.items():
+            contestants[name] = start()
             print(f'{name} is ready', file=sys.stderr, flush=True)
         for number in range(rounds):
             for contestant in contestants.values():
@@ -93,7 +94,13 @@ def measure(commands, rounds, seconds):
     finally:
         for contestant in contestants.values():
             contestant.end()
-    return {name: (contestant.rates, contestant.facts) for name, contestant in contestants.items()}
+    return contestants
+
+
+def measure(commands, rounds, seconds):
+    """{contestant: (steps a second of each round, facts)} of contestants that take turns."""
+    starts = {name: functools.partial(Contestant, command) for name, command in {**PEAKS, **commands}.items()}
+    return {name: (contestant.rates, contestant.facts) for name, contestant in in_turns(starts, rounds, seconds).items()}
 
 
 def table(title, found):

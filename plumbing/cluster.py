@@ -409,7 +409,7 @@ class Team:
         config.experimental.collective_group_leader = worker.tasks[0].device
         config.device_filters.append(own.device)
         config.operation_timeout_in_ms = 1000 * self._patience
-        config.graph_options.rewrite_options.remapping = type(config.graph_options.rewrite_options).OFF  # see docs/cluster.md
+        config.graph_options.rewrite_options.remapping = type(config.graph_options.rewrite_options).OFF  # no bfloat16 fusing
         if tf.config.experimental.list_physical_devices('GPU'):
             config.experimental.collective_nccl = True
             config.experimental.collective_deterministic_sequential_execution = True
