@@ -17,7 +17,6 @@ import run
 import viz
 from plumbing import files, savedmodel
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 # data
@@ -52,25 +51,20 @@ CHECKPOINT_EVERY = 2000   # steps between checkpoints
 def encoder(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, Z_DIM]."""
     with ops.network('encoder'):
-        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
-        h = ops.dense_stack(h, HIDDEN)
-        return ops.dense(h, Z_DIM, 'code')
+        return ops.dense(ops.dense_stack(x, HIDDEN), Z_DIM, 'code')
 
 
 def decoder(z):
     """z [B, Z_DIM] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('decoder'):
-        h = ops.dense_stack(z, reversed(HIDDEN))
-        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
-        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+        return ops.dense_images(ops.dense_stack(z, reversed(HIDDEN)), IMAGE_SIZE, CHANNELS, tf.tanh)
 
 
 def code_discriminator(*pairs):
     """Pairs of z [B, Z_DIM] and y [B, K + 1], its part of the prior, the last one for unknown -> logits [B of all pairs, 1]."""
     with ops.network('code_discriminator'):
         h = tf.concat([tf.concat(pair, 1) for pair in pairs], 0)
-        h = ops.dense_stack(h, HIDDEN)
-        return ops.dense(h, 1, 'logits')
+        return ops.dense(ops.dense_stack(h, HIDDEN), 1, 'logits')
 
 
 def prior(e, part=None):
@@ -149,16 +143,9 @@ def main():
                 'decoder': run.network(decoder, 'images', z=run.normal(Z_DIM))}
     folder, _ = run.train(globals(), updates=[ae_step, d_step, e_step], scalars=scalars, networks=networks,
                           scores={'real': real_logits, 'fake': fake_logits})
-    draw(folder, *data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS))
-
-
-def draw(folder, images, labels):
-    """Into a run's folder: codes.png of test pictures, and, if Z_DIM is 2, manifold.png: the decoder all over the plane."""
-    encode, decode = savedmodel.Loaded(folder, 'encoder'), savedmodel.Loaded(folder, 'decoder')
-    viz.scatter(folder / 'codes.png', encode(images=images / np.float32(127.5) - 1), labels)
     if Z_DIM == 2:
-        plane = viz.mesh(3, 20).reshape(20, 20, 2)[::-1].reshape(-1, 2)     # the highest row first
-        viz.save(folder / 'manifold.png', viz.grid(decode.draw({'z': plane}), 20, gap=0, zoom=1))
+        plane = viz.mesh(3, 20).reshape(20, 20, 2)[::-1].reshape(-1, 2)     # the decoder all over it, the highest row first
+        viz.save(folder / 'manifold.png', viz.grid(savedmodel.Loaded(folder, 'decoder').draw({'z': plane}), 20, gap=0, zoom=1))
 
 
 if __name__ == '__main__':

@@ -2,17 +2,19 @@
 
 Their random numbers are those of `ops`, so that a run that is resumed draws what it would have drawn.
 """
+import math
+
 import ops
 
 import tensorflow.compat.v1 as tf
 
 
 def turned(x, u):
-    """x [B, s, s, c] in [-1, 1], u [B, 6] in [-1, 1) -> pictures turned by up to 0.25 radians, sheared by a fifth, scaled by a
-    tenth across and down, and moved by s / 14 pixels right and down; what comes in at an edge is -1."""
+    """x [B, s, s, c] in [-1, 1], u [B, 6] in [-1, 1) -> pictures turned by up to 25 degrees, sheared by up to 0.3, scaled by up to
+    0.15 across and down, and moved by up to s / 14 pixels right and down; what comes in at an edge is -1."""
     with tf.name_scope('turned'):
         side = x.shape[1]
-        angle, shear, wide, high, right, below = tf.unstack(u * [0.25, 0.2, 0.1, 0.1, side / 14, side / 14], axis=1)
+        angle, shear, wide, high, right, below = tf.unstack(u * [math.radians(25), 0.3, 0.15, 0.15, side / 14, side / 14], axis=1)
         middle, zero = (side - 1) / 2, tf.zeros_like(angle)
         a, b = (1 + wide) * tf.cos(angle), shear - tf.sin(angle)              # from (x, y) around the middle
         c, d = tf.sin(angle), (1 + high) * tf.cos(angle)                      # it reads at (a x + b y, c x + d y)

@@ -51,16 +51,14 @@ COLUMNS = 16              # test pictures in the grid, from 1 to 1000
 def encoder(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, CODE_SIZE], any real numbers."""
     with ops.network('encoder'):
-        h = ops.dense_stack(tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), HIDDEN)
+        h = ops.dense_stack(x, HIDDEN)
         return ops.dense(h, CODE_SIZE, 'code')
 
 
 def decoder(code):
     """code [B, CODE_SIZE] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('decoder'):
-        h = ops.dense_stack(code, reversed(HIDDEN))
-        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
-        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+        return ops.dense_images(ops.dense_stack(code, reversed(HIDDEN)), IMAGE_SIZE, CHANNELS, tf.tanh)
 
 
 def corrupt(x, share, u):

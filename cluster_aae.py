@@ -58,7 +58,7 @@ def encoder(x, categories, training):
             h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN[-1] // 4, 'dense1', bias=False)
             h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
         else:
-            h = ops.dense_stack(tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), HIDDEN)
+            h = ops.dense_stack(x, HIDDEN)
         logits = ops.dense(h, categories, 'category')
         return logits, tf.nn.softmax(logits, name='y'), ops.dense(h, Z_DIM, 'style')
 
@@ -66,20 +66,16 @@ def encoder(x, categories, training):
 def decoder(z, y):
     """z [B, Z_DIM], y [B, categories] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('decoder'):
-        h = ops.dense_stack(tf.concat([z, y], 1), reversed(HIDDEN))
-        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
-        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+        return ops.dense_images(ops.dense_stack(tf.concat([z, y], 1), reversed(HIDDEN)), IMAGE_SIZE, CHANNELS, tf.tanh)
 
 
-def code_discriminator(code, name):
-    """Categories [B, K] or styles [B, Z_DIM] -> logits [B, 1]: are they drawn, or an encoder's?"""
-    with ops.network(name):
-        return ops.dense(ops.dense_stack(code, HIDDEN), 1, 'logits')
-
-
-def judged(y, z):
-    """Logits of both discriminators, [B, 1] each."""
-    return code_discriminator(y, 'category_discriminator'), code_discriminator(z, 'style_discriminator')
+def code_discriminators(y, z):
+    """Categories y [B, K] and styles z [B, Z_DIM] -> logits [2, B, 1]: is each drawn, or an encoder's?"""
+    logits = []
+    for code, name in (y, 'category_discriminator'), (z, 'style_discriminator'):
+        with ops.network(name):
+            logits.append(ops.dense(ops.dense_stack(code, HIDDEN), 1, 'logits'))
+    return tf.stack(logits)
 
 
 def error(probabilities, labels):
@@ -97,13 +93,10 @@ def main():
     classes = data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=LABELS > 0)
     categories = len(classes) if LABELS else CATEGORIES
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
-    test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         y = ops.category(BATCH_SIZE, categories, 'category')
         z = ops.noise([BATCH_SIZE, Z_DIM])
-        with tf.variable_scope('test'):
-            test = data.stored(test_images)
         if LABELS:
             few = data.few_labels(labels, LABELS, LABEL_SEED)
             labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
@@ -112,11 +105,10 @@ def main():
     with tf.name_scope('losses'):
         loss = tf.reduce_mean(tf.square(x - decoder(z_x, y_x)), name='loss')
     with tf.name_scope('real'):
-        real = judged(y, z)                      # what is real here are the priors
+        real_logits = code_discriminators(y, z)              # what is real here are the priors
     with tf.name_scope('fake'):
-        fake = judged(y_x, z_x)
+        fake_logits = code_discriminators(y_x, z_x)
     with tf.name_scope('losses/'):
-        real_logits, fake_logits = tf.stack(real), tf.stack(fake)
         d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
         e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')   # -log D(E(x)), the mean of both D
         scalars, e_total = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss}, e_loss
@@ -145,14 +137,10 @@ def main():
     def codes(x):
         return tf.concat(encoder(x, categories, training=False)[1:], 1)
 
-    def test_error():
-        """The labels of the test pictures stay outside of the graph."""
-        found = ops.in_blocks(lambda x: encoder(x, categories, training=False)[1], test)
-        return {'test_error' if LABELS else 'cluster_error': ops.outside(lambda p: error(p, test_labels), found)}
-
     asked = {'label' if LABELS else 'category': run.label(categories)}
-    run.train(globals(), updates=updates, scalars=scalars, measures=dict if test_labels is None else test_error,
-              scores={'real': real_logits, 'fake': fake_logits},
+    run.train(globals(), updates=updates, scalars=scalars, scores={'real': real_logits, 'fake': fake_logits},
+              measures=run.on_test_set(globals(), 'test_error' if LABELS else 'cluster_error',
+                                       lambda x: encoder(x, categories, training=False)[1], error),
               networks={'generator': run.network(decoder, 'images', z=run.normal(Z_DIM), **asked),
                         'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
 

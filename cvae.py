@@ -49,8 +49,7 @@ def encoder(x, y):
 def decoder(z, y):
     """z [B, Z_DIM], classes y [B, K] -> logits [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]; sigmoid(logits): P(pixel is white)."""
     with ops.network('decoder'):
-        h = ops.dense_stack(tf.concat([z, y], 1), reversed(HIDDEN))
-        return tf.reshape(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'), [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+        return ops.dense_images(ops.dense_stack(tf.concat([z, y], 1), reversed(HIDDEN)), IMAGE_SIZE, CHANNELS)
 
 
 def generator(z, y):

@@ -16,7 +16,7 @@ import data
 import ops
 import run
 import viz
-from plumbing import measures, savedmodel
+from plumbing import measures, networks, savedmodel
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -85,17 +85,19 @@ def information(category, code, logits, mean):
     return tf.subtract(h, tf.reduce_mean(seen + tf.reduce_sum(apart, 1)), name='L_I')
 
 
+def accuracy(codes, labels):
+    """Share of the codes [N, CATEGORIES + CONTINUOUS] whose category is the class of labels [N], under the best matching."""
+    return measures.matched_accuracy(codes[:, :CATEGORIES].argmax(1), labels)
+
+
 def main():
     tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
-    test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         z = ops.uniform([BATCH_SIZE, Z_DIM], 'z', -1, 1)
         category = ops.category(BATCH_SIZE, CATEGORIES, 'category')
         code = ops.uniform([BATCH_SIZE, CONTINUOUS], 'code', -1, 1)
-        with tf.variable_scope('test'):
-            test = data.stored(test_images)
 
     fake = generator(z, category, code, training=True)
     with tf.name_scope('real'):
@@ -114,12 +116,10 @@ def main():
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
     if INVARIANCE:
-        def categories(features):
-            return recognition(features, training=True)[0]
-
         with tf.name_scope('real'):
-            real_categories = categories(real_features)
-        scalars['I_turned'] = augment.information_kept(x, real_categories, lambda x: categories(discriminator(x, True)[1]))
+            real_category, _ = recognition(real_features, training=True)
+        scalars['I_turned'] = augment.information_kept(
+            x, real_category, lambda x: recognition(discriminator(x, training=True)[1], training=True)[0])
         with tf.name_scope('losses/'):
             d_total -= INVARIANCE * scalars['I_turned']
 
@@ -128,22 +128,14 @@ def main():
                               ('discriminator/', 'recognition/'), 'd_step')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss - LAMBDA * l_i, 'generator/', 'g_step')
 
-    def accuracy():
-        """Of the category as a class of test pictures. The labels stay outside of the graph."""
-        found = ops.in_blocks(lambda x: codes(x)[:, :CATEGORIES], test)
-        return {'accuracy': ops.outside(lambda p: measures.matched_accuracy(p.argmax(1), test_labels), found)}
-
     made = run.network(generator, 'images', z=run.uniform(Z_DIM), category=run.label(CATEGORIES), code=run.uniform(CONTINUOUS))
     recognized = run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))
     folder, _ = run.train(globals(), updates=[d_step, g_step], scalars=scalars,
-                          scores={'real': real_logits, 'fake': fake_logits}, measures=dict if test_labels is None else accuracy,
+                          scores={'real': real_logits, 'fake': fake_logits},
+                          measures=run.on_test_set(globals(), 'accuracy', codes, accuracy),
                           networks={'generator': made, 'recognition': recognized})
-    draw(folder)
-
-
-def draw(folder):
-    """Into a run's folder: traversal.png, a row for each category; each number of the code from -2 to 2, the others at 0."""
-    moved = np.concatenate([np.linspace(-2, 2, 9)[:, None] * np.eye(CONTINUOUS)[number] for number in range(CONTINUOUS)])
+    # a row for each category, in it each number of the code from -2 to 2, the others at 0
+    moved = networks.traversals(np.zeros(CONTINUOUS), np.arange(CONTINUOUS), np.linspace(-2, 2, 9))
     pictures = savedmodel.Loaded(folder, 'generator').draw({
         'z': np.tile(np.random.default_rng(SEED).uniform(-1, 1, Z_DIM), [CATEGORIES * len(moved), 1]),
         'category': np.arange(CATEGORIES).repeat(len(moved)), 'code': np.tile(moved, [CATEGORIES, 1])})

@@ -106,10 +106,17 @@ def maxout(x, units, pieces, name):
 
 
 def dense_stack(x, units, activation=tf.nn.relu):
-    """x [B, n] through the layers dense1, dense2, ... of `units`, a number for each -> [B, units[-1]]."""
+    """x [B, ...], as [B, n], through the layers dense1, dense2, ... of `units`, a number for each -> [B, units[-1]]."""
+    if x.shape.ndims > 2:
+        x = tf.reshape(x, [-1, math.prod(x.shape[1:])])
     for number, count in enumerate(units, 1):
         x = dense(x, count, f'dense{number}', activation=activation)
     return x
+
+
+def dense_images(x, size, channels, activation=None):
+    """x [B, n] -> images [B, size, size, channels] by one fully connected layer, `pixels`."""
+    return tf.reshape(dense(x, size * size * channels, 'pixels', activation=activation), [-1, size, size, channels])
 
 
 def conv_stack(x, width, training, activation=tf.nn.leaky_relu):

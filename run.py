@@ -15,8 +15,10 @@ import types
 
 import data
 import evaluation
+import ops
 import viz
 from plumbing import checkpoints, cluster, code, files, flags, graph, interrupts, naming, progress, recorder, runfolder, sampler
+from plumbing.codes import codes_of
 from plumbing.hardware import prepare, resolve, session_config
 from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts' networks
 from plumbing.projector import write_projector
@@ -119,7 +121,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     frechet = watch.columns[0] if watch else None
     encoder = next((name for name, found in networks.items() if makes_codes(found.inputs, found.output)), None)
     left = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif',
-            *(['projector'] if encoder else []), *(['finals.json'] if finals else [])]   # the last one may take minutes
+            *(['codes.png', 'projector'] if encoder else []), *(['finals.json'] if finals else [])]   # which may take minutes
     built = code.fingerprint(graph_def, [[update.name for update in updates], list(scalars)],
                              [script['__file__'], *_modules(script)])
     owner = runfolder.Owner(name, settings, {name: found.described() for name, found in networks.items()}, classes, built)
@@ -212,6 +214,9 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                     viz.curves(folder / name, folder / 'scalars.csv', real, log_loss)
                 elif name == 'samples.gif':
                     viz.film(folder / name, recorder.pictures(folder))
+                elif name == 'codes.png':
+                    shown, labels = _test_set(settings, networks[encoder])
+                    viz.scatter(folder / name, codes_of(folder, encoder, shown), labels)
                 elif name == 'projector':
                     write_projector(folder, encoder, *_test_set(settings, networks[encoder]), classes)
                 elif name == 'finals.json':
@@ -235,6 +240,20 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     more = f'; draw more with: python sample.py {folder}' if shape else ''
     print(f'finished: look at {folder}/samples.gif and losses.png{more}')
     return folder, result
+
+
+def on_test_set(script, name, coded, score):
+    """The `measures` of `train` for a script that is told by the labels of the test pictures how good its codes are.
+
+    coded: images [B, h, w, c] in [-1, 1] -> [B, ...]; score: arrays [N, ...], of all test pictures, and their labels [N] ->
+    a number, computed outside of the graph, which so holds no label. Without labels nothing is measured.
+    """
+    x, labels = data.load(script['DATASET'], 'test', script['IMAGE_SIZE'], script['CHANNELS'])
+    if labels is None:
+        return dict
+    with tf.variable_scope('data', auxiliary_name_scope=False), tf.name_scope('data/'), tf.variable_scope('test'):
+        test = data.stored(x)
+    return lambda: {name: ops.outside(lambda found: score(found, labels), ops.in_blocks(coded, test))}
 
 
 def _assist(session, team, calls, reporting, finite, scalars, settings, start):

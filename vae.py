@@ -47,15 +47,14 @@ BOUND_PICTURES = 1000     # test pictures, the first ones, that it is measured o
 def encoder(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [0, 1] -> m, log_var [B, Z_DIM]: mean and log-variance of q(z|x)."""
     with ops.network('encoder'):
-        h = ops.dense_stack(tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), HIDDEN)
+        h = ops.dense_stack(x, HIDDEN)
         return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'log_var')
 
 
 def decoder(z):
     """z [B, Z_DIM] -> logits [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]; sigmoid(logits) = the probability that a pixel is white."""
     with ops.network('decoder'):
-        h = ops.dense_stack(z, reversed(HIDDEN))
-        return tf.reshape(ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels'), [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+        return ops.dense_images(ops.dense_stack(z, reversed(HIDDEN)), IMAGE_SIZE, CHANNELS)
 
 
 def generator(z):
@@ -99,7 +98,7 @@ def main():
         raise files.UserError('Z_DIM must be at least 2')
     tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
-    test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
+    test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):
         x = ops.binary(data.batches(images, BATCH_SIZE), ops.uniform([BATCH_SIZE, *images.shape[1:]], 'threshold'))
         with tf.variable_scope('test'):
@@ -121,17 +120,15 @@ def main():
     if 'test_bound' in found:
         print(f'the first {first.shape[0]:,} of them: bound of {BOUND_DRAWS:,} samples {found["test_bound"]:.2f}, '
               f'{found["bound_gap"]:.2f} above their ELBO')
-    draw(folder, test_images, test_labels, np.array(found['kl']))
+    draw(folder, test_images, np.array(found['kl']))
 
 
-def draw(folder, images, labels, nats):
-    """Into a run's folder: codes.png, walk.png (from one test picture to another), traversal.png (of the first one, number by
-    number of its code, those with the most `nats` [Z_DIM] of KL) and, if Z_DIM is 2, manifold.png.
+def draw(folder, images, nats):
+    """Into a run's folder: walk.png (from one test picture to another), traversal.png (of the first one, number by number of
+    its code, those with the most `nats` [Z_DIM] of KL) and, if Z_DIM is 2, manifold.png.
     """
-    encoder, generator = savedmodel.Loaded(folder, 'encoder'), savedmodel.Loaded(folder, 'generator')
-    means = encoder(images=images / np.float32(127.5) - 1)
-    count = min(8, len(means) // 2)
-    viz.scatter(folder / 'codes.png', means, labels)
+    count, generator = min(8, len(images) // 2), savedmodel.Loaded(folder, 'generator')
+    means = savedmodel.Loaded(folder, 'encoder')(images=images[:2 * count or 1] / np.float32(127.5) - 1)
     walks = np.linspace(means[:count], means[count:2 * count], 10, axis=1).reshape(-1, Z_DIM)
     if count:
         viz.save(folder / 'walk.png', viz.grid(generator.draw({'z': walks}), 10))

@@ -216,7 +216,10 @@ def scatter(path, points, labels):
     import matplotlib.figure
 
     if points.shape[1] > 2:
-        points = points @ np.linalg.svd(points - points.mean(0), full_matrices=False)[2].T[:, :2]
+        from sklearn.decomposition import PCA
+
+        points = PCA(min(2, len(points)), random_state=0).fit_transform(points)
+    points = np.pad(points, [(0, 0), (0, 2 - points.shape[1])])
 
     figure = matplotlib.figure.Figure(figsize=(6.4, 6), layout='constrained')
     axes = figure.add_subplot(aspect='equal')

@@ -38,6 +38,11 @@ def encode(network, images):
     return codes
 
 
+def codes_of(folder, name, images):
+    """Codes float32 [N, n] of images uint8 [N, H, W, C] by the network `name` of the run in `folder`; raises as `encode` does."""
+    return encode(savedmodel.Loaded(folder, name), images)
+
+
 def nearest(x, count, points=None):
     """Indices [N, count] of those of `points` [M, F] that are nearest to each of x [N, F], the nearest first.
 

@@ -1,7 +1,7 @@
 """Codes of pictures as files of TensorBoard's projector, where each picture stands in the place of its code."""
 import math
 
-from plumbing import codes, files, measures, pixels, savedmodel
+from plumbing import codes, files, measures, pixels
 
 import numpy as np
 from PIL import Image
@@ -29,7 +29,7 @@ def write_projector(folder, name, images, labels=None, classes=None):
     chosen = measures.subset(np.arange(len(images)), COUNT)
     images = images[chosen]
     told = chosen if labels is None else [files.one_line(classes[label]) for label in labels[chosen]]
-    found = codes.encode(savedmodel.Loaded(folder, name), images)
+    found = codes.codes_of(folder, name, images)
     found = np.pad(found, [(0, 0), (0, max(0, 3 - found.shape[1]))])       # of fewer than three numbers it shows nothing
     with files.replacing(folder / 'projector') as temporary:
         temporary.mkdir()

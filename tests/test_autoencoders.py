@@ -364,7 +364,7 @@ def train(name, folder, *more):
 @pytest.mark.slow
 def test_the_folder_of_a_run(finished):
     name, folder, out = finished
-    assert {'encoder', 'samples.gif', 'losses.png', 'scalars.csv', 'projector', 'projector_config.pbtxt'} <= {
+    assert {'encoder', 'samples.gif', 'losses.png', 'scalars.csv', 'codes.png', 'projector', 'projector_config.pbtxt'} <= {
         path.name for path in folder.iterdir()}
     assert (folder / 'generator').exists() == (folder / 'generator-best').exists() == (name == 'vae')
     rows = scalars(folder)

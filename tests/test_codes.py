@@ -112,8 +112,8 @@ def test_pictures_are_turned_as_scipy_turns_them():
     found = evaluate(augment.turned(tf.constant(x), tf.constant(u)))
     np.testing.assert_array_equal(found[0], x[0])
     for picture, ours, (angle, shear, wide, high, right, below) in zip(x, found, u, strict=True):
-        cos, sin = math.cos(angle / 4), math.sin(angle / 4)
-        matrix = np.array([[(1 + high / 10) * cos, sin], [shear / 5 - sin, (1 + wide / 10) * cos]])   # rows before columns
+        cos, sin = math.cos(math.radians(25 * angle)), math.sin(math.radians(25 * angle))
+        matrix = np.array([[(1 + 0.15 * high) * cos, sin], [0.3 * shear - sin, (1 + 0.15 * wide) * cos]])   # rows before columns
         middle = np.full(2, 13.5)
         offset = middle - matrix @ middle + np.array([below, right]) * 2
         theirs = scipy.ndimage.affine_transform(picture[:, :, 0], matrix, offset, order=1, cval=-1)
@@ -237,7 +237,7 @@ def test_the_prior_of_vae_gan_is_the_divergence_from_n01(build):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name, given, left', [
-    ('infogan', ['--width', '2', '--hidden', '16'], ['traversal.png']),
+    ('infogan', ['--width', '2', '--hidden', '16'], ['codes.png', 'traversal.png']),
     ('aae', ['--hidden', '16', '--prior', 'roll', '--labels', '20'], ['codes.png', 'manifold.png']),
     ('aae', ['--hidden', '16', '--z-dim', '3'], ['codes.png'])])
 def test_a_run_leaves_its_pictures_and_fresh_removes_them(name, given, left, tmp_path):
