@@ -2,19 +2,18 @@
 
 Their random numbers are those of `ops`, so that a run that is resumed draws what it would have drawn.
 """
-import math
-
 import ops
 
 import tensorflow.compat.v1 as tf
 
 
-def turned(x, u):
-    """x [B, s, s, c] in [-1, 1], u [B, 6] in [-1, 1) -> pictures turned by up to 25 degrees, sheared by up to 0.3, scaled by up to
-    0.15 across and down, and moved by up to s / 14 pixels right and down; what comes in at an edge is -1."""
+def turned(x, u, most):
+    """x [B, s, s, c] in [-1, 1], u [B, 6] in [-1, 1) -> pictures turned by up to `most` radians, sheared by up to 0.8 most,
+    scaled by up to 0.4 most across and down, and moved by up to s / 14 pixels right and down; what comes in at an edge is -1."""
     with tf.name_scope('turned'):
         side = x.shape[1]
-        angle, shear, wide, high, right, below = tf.unstack(u * [math.radians(25), 0.3, 0.15, 0.15, side / 14, side / 14], axis=1)
+        angle, shear, wide, high, right, below = tf.unstack(
+            u * [most, 0.8 * most, 0.4 * most, 0.4 * most, side / 14, side / 14], axis=1)
         middle, zero = (side - 1) / 2, tf.zeros_like(angle)
         a, b = (1 + wide) * tf.cos(angle), shear - tf.sin(angle)              # from (x, y) around the middle
         c, d = tf.sin(angle), (1 + high) * tf.cos(angle)                      # it reads at (a x + b y, c x + d y)
@@ -36,13 +35,13 @@ def mutual_information(p, q, name):
         return tf.subtract(2 * h, h_both, name=name)
 
 
-def information_kept(x, logits, categorize):
+def information_kept(x, logits, categorize, most):
     """I(c; c') in nats of the categories of pictures x [B, s, s, c] in [-1, 1] and of the same ones `turned`.
 
-    logits [B, K]: of their categories; categorize: function from pictures to such.
+    logits [B, K]: of their categories; categorize: function from pictures to such; most: radians.
     """
     with tf.name_scope('data/'):
-        other = turned(x, ops.uniform([x.shape[0], 6], 'turn', -1, 1))
+        other = turned(x, ops.uniform([x.shape[0], 6], 'turn', -1, 1), most)
     with tf.name_scope('turned'):
         other_logits = categorize(other)
     with tf.name_scope('losses/'):

@@ -34,6 +34,7 @@ HIDDEN = (1000, 1000)     # units of the hidden layers of the other networks
 
 # loss
 INVARIANCE = 16.0         # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
+TURN = 0.25               # radians that it is turned by, at most, in (0, 1]
 
 # training
 STEPS = 3000              # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
@@ -113,7 +114,7 @@ def main():
         e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')   # -log D(E(x)), the mean of both D
         scalars, e_total = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss}, e_loss
     if INVARIANCE:
-        scalars['I_turned'] = augment.information_kept(x, logits_x, lambda x: encoder(x, categories, training=True)[0])
+        scalars['I_turned'] = augment.information_kept(x, logits_x, lambda x: encoder(x, categories, training=True)[0], TURN)
         with tf.name_scope('losses/'):
             e_total -= INVARIANCE * scalars['I_turned']
     if LABELS:

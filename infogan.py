@@ -32,6 +32,7 @@ CATEGORIES = 10          # of the categorical code, from 2 to 100
 CONTINUOUS = 2           # numbers of the continuous code, from 1 to 10
 LAMBDA = 1.0             # weight of L_I, in (0, inf)
 INVARIANCE = 1.0         # weight of real pictures' categories that stay when they are turned a little, in [0, inf); the paper: 0
+TURN = 0.44              # radians that they are turned by, at most, in (0, 1]
 
 # networks
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
@@ -119,7 +120,7 @@ def main():
         with tf.name_scope('real'):
             real_category, _ = recognition(real_features, training=True)
         scalars['I_turned'] = augment.information_kept(
-            x, real_category, lambda x: recognition(discriminator(x, training=True)[1], training=True)[0])
+            x, real_category, lambda x: recognition(discriminator(x, training=True)[1], training=True)[0], TURN)
         with tf.name_scope('losses/'):
             d_total -= INVARIANCE * scalars['I_turned']
 

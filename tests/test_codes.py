@@ -109,11 +109,11 @@ def test_pictures_are_turned_as_scipy_turns_them():
     x = np.where(np.hypot(*np.mgrid[-13.5:14, -13.5:14])[:, :, None] < 9, x, -1).astype('f')  # nothing at the edge
     u = np.random.default_rng(0).uniform(-1, 1, [3, 6]).astype('f')
     u[0] = 0
-    found = evaluate(augment.turned(tf.constant(x), tf.constant(u)))
+    found = evaluate(augment.turned(tf.constant(x), tf.constant(u), 0.5))
     np.testing.assert_array_equal(found[0], x[0])
     for picture, ours, (angle, shear, wide, high, right, below) in zip(x, found, u, strict=True):
-        cos, sin = math.cos(math.radians(25 * angle)), math.sin(math.radians(25 * angle))
-        matrix = np.array([[(1 + 0.15 * high) * cos, sin], [0.3 * shear - sin, (1 + 0.15 * wide) * cos]])   # rows before columns
+        cos, sin = math.cos(angle / 2), math.sin(angle / 2)
+        matrix = np.array([[(1 + high / 5) * cos, sin], [0.4 * shear - sin, (1 + wide / 5) * cos]])   # rows before columns
         middle = np.full(2, 13.5)
         offset = middle - matrix @ middle + np.array([below, right]) * 2
         theirs = scipy.ndimage.affine_transform(picture[:, :, 0], matrix, offset, order=1, cval=-1)
