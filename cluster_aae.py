@@ -34,7 +34,8 @@ HIDDEN = (1000, 1000)     # units of the hidden layers of the other networks
 
 # loss
 INVARIANCE = 16.0         # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
-TURN = 0.25               # radians that it is turned by, at most, in (0, 1]
+TURN = 0.44               # radians that it is turned by, at most, in (0, 1]
+WAIT = 0.5                # share of the run without the prior of categories, so that clusters can part, in [0, 1]; the paper: 0
 
 # training
 STEPS = 3000              # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
@@ -111,8 +112,10 @@ def main():
         fake_logits = code_discriminators(y_x, z_x)
     with tf.name_scope('losses/'):
         d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
-        e_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='e_loss')   # -log D(E(x)), the mean of both D
-        scalars, e_total = {'loss': loss, 'd_loss': d_loss, 'e_loss': e_loss}, e_loss
+        fooled = tf.reduce_mean(tf.nn.softplus(-fake_logits), [1, 2])          # -log D(E(x)) of the category and of the style
+        scalars = {'loss': loss, 'd_loss': d_loss, 'e_loss': tf.reduce_mean(fooled, name='e_loss')}
+        left = ops.linear_decay()
+        e_total = tf.reduce_mean(fooled * tf.stack([tf.cast(left <= 1 - WAIT, tf.float32), 1.0]))
     if INVARIANCE:
         scalars['I_turned'] = augment.information_kept(x, logits_x, lambda x: encoder(x, categories, training=True)[0], TURN)
         with tf.name_scope('losses/'):
@@ -125,7 +128,7 @@ def main():
                 labels=label, logits=logits), name='class_loss')
 
     with tf.variable_scope('optimizers'):
-        decay = ops.linear_decay() if DECAY else 1.0
+        decay = left if DECAY else 1.0
         rate, d_rate = LEARNING_RATE * decay, D_LEARNING_RATE * decay
         ae_step = ops.minimize(tf.train.AdamOptimizer(rate), loss, ('encoder/', 'decoder/'), 'ae_step')
         d_step = ops.minimize(tf.train.AdamOptimizer(d_rate, BETA1), d_loss,

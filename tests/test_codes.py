@@ -8,7 +8,7 @@ import cluster_aae
 import data
 import infogan
 import ops
-from plumbing import files, measures
+from plumbing import files, graph, measures
 
 import drive
 import forkserver
@@ -191,6 +191,19 @@ def test_priors_that_cannot_be(constants, complaint, monkeypatch):
         monkeypatch.setattr(aae, name, value)
     with pytest.raises(files.UserError, match=complaint):
         aae.main()
+
+
+@pytest.mark.parametrize('wait', [0.0, 0.5])
+def test_clusters_may_be_uncertain_until_the_wait_is_over(wait, build):
+    """Nothing but its discriminator tells the encoder of the category here: the layer stays as it is, or moves."""
+    built = build('cluster_aae', WAIT=wait, INVARIANCE=0.0)
+    category, = tf.trainable_variables('encoder/category/weights')
+    with built.session() as session:
+        for steps, moves in (0, wait == 0), (4, wait == 0), (6, True):
+            done, total = graph.progress()
+            session.run([done.assign(steps), total.assign(10)])
+            before, _ = session.run(category), session.run(built.given['updates'][2])
+            assert np.array_equal(before, session.run(category)) != moves, steps
 
 
 def test_a_cluster_stands_for_the_class_of_its_surest_picture():
