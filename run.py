@@ -19,6 +19,7 @@ import ops
 import viz
 from plumbing import checkpoints, cluster, code, files, flags, graph, interrupts, naming, progress, recorder, runfolder, sampler
 from plumbing.codes import codes_of
+from plumbing.coordination import find_team
 from plumbing.hardware import prepare, resolve, session_config
 from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts' networks
 from plumbing.projector import write_projector
@@ -111,7 +112,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     fetches, reports = (graph.fetches(operations, updates, {**scalars, **more}) for more in ({}, extras))
     start_averages = tf.group([average.assign(source) for average, source in averaged.averages])
     finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in tf.global_variables() if v.dtype.is_floating])
-    team = cluster.team()
+    team = find_team()
     fetches, reports = (team.means(some, scalars) for some in (fetches, reports))
     saver = checkpoints.saver()
     _, total = graph.progress()

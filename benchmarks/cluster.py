@@ -2,6 +2,7 @@
 
     python -m benchmarks.cluster
 
+The ceiling is that of two trainings side by side that know nothing of each other: they share the memory and the caches, no more.
 Two workers on this machine against one process, with one thread each, on two processors that nothing else uses. Contestants are
 started first; then each runs in turn while the others wait, and ratios are taken within a round. The estimate for networks is
 arithmetic on these figures, not a measurement.
@@ -22,10 +23,12 @@ from plumbing import jobs
 
 ROOT = pathlib.Path(__file__).parents[1]
 FC, CONV = 'gan_fc --precision float32 --batch-size', 'dcgan --precision float32 --batch-size'
-CONTESTANTS = {     # name: (workers, arguments of benchmarks.contest.shared)
+ALONE = 'two trainings of their own, batch 64 each'
+CONTESTANTS = {     # name: (workers, arguments of benchmarks.contest.shared[, whether they train together])
     'gan_fc.py': {'one, batch 64': (1, f'common {FC} 64'), 'two, global 64': (2, f'common {FC} 64'),
                   'two, global 128': (2, f'common {FC} 128'), 'two, global 64, own statistics': (2, f'own {FC} 64')},
-    'dcgan.py': {'one, batch 64': (1, f'common {CONV} 64'), 'two, global 64': (2, f'common {CONV} 64'),
+    'dcgan.py': {'one, batch 64': (1, f'common {CONV} 64'), ALONE: (2, f'common {CONV} 64', False),
+                 'two, global 64': (2, f'common {CONV} 64'),
                  'two, global 128': (2, f'common {CONV} 128'), 'two, global 64, own statistics': (2, f'own {CONV} 64'),
                  'two, global 128, own statistics': (2, f'own {CONV} 128')}}
 LARGER = {'dcgan.py, 64 x 64': 'dcgan --precision float32 --batch-size 64 --image-size 64',      # of the estimate
@@ -34,29 +37,30 @@ NETWORKS, LATENCY = {1: 0.117e9, 10: 1.17e9, 100: 11.7e9}, 50e-6   # GbE: bytes 
 
 
 class Contestant:
-    """Processes that train together; the first one, the chief, is told how many seconds to run."""
+    """Processes that train together, of which the first one, the chief, is told how many seconds to run; or each by itself."""
 
-    def __init__(self, workers, arguments):
+    def __init__(self, workers, arguments, together=True):
         self.errors, self.rates = tempfile.TemporaryFile('w+'), []
-        places = launch.environments(workers) if workers > 1 else [{}]
+        places, told = launch.environments(workers) if workers > 1 and together else [{}] * workers, 1 if together else workers
         self.processes = [subprocess.Popen(
             [sys.executable, '-m', 'benchmarks.contest.shared', *arguments.split()], text=True, cwd=ROOT, stderr=self.errors,
-            **dict.fromkeys(('stdin', 'stdout'), subprocess.DEVNULL if rank else subprocess.PIPE),
+            **dict.fromkeys(('stdin', 'stdout'), subprocess.PIPE if rank < told else subprocess.DEVNULL),
             env={**os.environ, **place, **dict.fromkeys(jobs.THREADS, '1'), 'GAN_PATIENCE': '100000'})
             for rank, place in enumerate(places)]
-        self._hear()
+        self._told = self.processes[:told]
+        list(map(self._hear, self._told))
 
-    def _hear(self):
-        for line in self.processes[0].stdout:
+    def _hear(self, process):
+        for line in process.stdout:
             if line.startswith('@'):
                 return json.loads(line[1:])
         self.errors.seek(0)
         raise SystemExit(self.errors.read()[-2000:])
 
     def run(self, seconds):
-        print(seconds, file=self.processes[0].stdin, flush=True)
-        heard = self._hear()
-        self.rates.append(heard['steps'] / heard['seconds'])
+        for process in self._told:
+            print(seconds, file=process.stdin, flush=True)
+        self.rates.append(statistics.mean(heard['steps'] / heard['seconds'] for heard in map(self._hear, self._told)))
 
     def end(self):
         for process in self.processes:
@@ -95,7 +99,7 @@ def scaling(title, rates):
              '|---|---|---|---|---|']
     for name, found in rates.items():
         ratio = statistics.median(ours / base for ours, base in zip(found, rates[first], strict=True))
-        times = 2 if 'global 128' in name else 1
+        times = 2 if 'global 128' in name or name == ALONE else 1
         lines.append(f'| {name} | {statistics.median(found):.3g} | {min(found):.3g} to {max(found):.3g} | {ratio:.2f} '
                      f'| {ratio * times:.2f} |')
     return '\n'.join(lines) + '\n'

@@ -18,7 +18,7 @@ import types
 import data
 import launch
 import ops
-from plumbing import cluster, files
+from plumbing import cluster, coordination, files
 
 import forkserver
 import numpy as np
@@ -33,12 +33,12 @@ DCGAN = '--width 4 --hidden 16 --batch-size 12 --grid 4 --eval-every 0 --weight-
 START = f'''
 import os
 from plumbing import cluster
-_wait = cluster._wait
+_wait = cluster.wait
 def wait(*given):
     before, os.environ["GAN_PATIENCE"] = os.environ["GAN_PATIENCE"], "{LIMIT}"
     _wait(*given)
     os.environ["GAN_PATIENCE"] = before
-cluster._wait = wait
+cluster.wait = wait
 '''                # a bomb that leaves time to start where the patience is short
 SGD = '''
 import tensorflow.compat.v1 as tf
@@ -160,7 +160,7 @@ def joined(monkeypatch):
     """The function (rank, size, batch size) that makes the default graph one of a worker, without any network."""
     def join(rank, size, batch_size):
         monkeypatch.setenv('TF_CONFIG', config([f'127.0.0.1:{1 + number}' for number in range(size)], rank))
-        monkeypatch.setattr(cluster, '_wait', lambda *given: None)
+        monkeypatch.setattr(cluster, 'wait', lambda *given: None)
         script = {'BATCH_SIZE': batch_size}
         cluster.join(script)
         return script['BATCH_SIZE']
@@ -237,7 +237,7 @@ def test_without_tf_config_nothing_is_added_to_the_graph(fresh_graph, monkeypatc
     assert script == {'BATCH_SIZE': 7} == cluster.whole(script) and not fresh_graph.get_operations()
     gradients = [tf.zeros([3]), None]
     assert cluster.mean(gradients) is gradients and cluster.rows([7, 2], lambda shape: given.append(shape) or 5) == 5
-    assert given == [[7, 2]] and isinstance(cluster.team(), cluster.Alone) and cluster.is_chief()
+    assert given == [[7, 2]] and isinstance(coordination.find_team(), coordination.Alone) and cluster.is_chief()
     operations = len(fresh_graph.get_operations())
     cluster.batch_norm(tf.zeros([2, 1, 1, 3]), tf.ones([3]), tf.zeros([3]), 1e-5)
     assert {node.type for node in fresh_graph.get_operations()[operations:]} == {'Const', 'FusedBatchNormV3'}
@@ -271,14 +271,14 @@ def test_a_port_that_is_taken(refused):
         other.bind(('', 0))
         other.listen()
         with refused('cannot be had (Address already in use): end the program that has it'), files.one_line_errors():
-            cluster._check_port(cluster.Task('worker', 0, f'127.0.0.1:{other.getsockname()[1]}'))
+            coordination._check_port(cluster.Task('worker', 0, f'127.0.0.1:{other.getsockname()[1]}'))
 
 
 def test_a_peer_that_does_not_come_is_named(monkeypatch, capsys):
     monkeypatch.setenv('GAN_PATIENCE', '3')
     hosts = addresses(2)
     with pytest.raises(files.Lost, match=re.escape(f'worker 1 ({hosts[1]}) did not come within 3 s (GAN_PATIENCE)')) as caught:
-        cluster._wait(cluster.parse(config(hosts, 0)), [1])
+        cluster.wait(cluster.parse(config(hosts, 0)), [1])
     assert caught.value.status == 75 and capsys.readouterr().out == f'worker 0 of 2: waits for worker 1 ({hosts[1]})\n'
 
 
@@ -289,7 +289,7 @@ def test_variables_travel_as_their_bits(dtype, fresh_graph):
     if dtype.is_floating:
         value[0], value[1, 2] = [-0.0, np.nan, np.inf], 1e-40
     variable = tf.get_variable('v', initializer=value, use_resource=True)
-    found = evaluate(cluster._from_words(cluster._words(variable.read_value()) + 0, variable))
+    found = evaluate(coordination._from_words(coordination._words(variable.read_value()) + 0, variable))
     assert found.dtype == value.dtype and found.tobytes() == value.tobytes()
 
 
@@ -464,7 +464,7 @@ def test_what_may_differ_between_workers_and_what_not(joined, fresh_graph):
     joined(0, 2, 8)
     settings = {'DATASET': '/a', 'PICTURES': 'sum', 'DATA_DIR': '/x', 'RUN_DIR': 'r', 'SEED': 0}
     facts = {'tensorflow': '2.21.0', 'settings': settings}
-    compare = functools.partial(cluster.Team._compare, types.SimpleNamespace(worker=cluster.here()))
+    compare = functools.partial(coordination.Team._compare, types.SimpleNamespace(worker=cluster.here()))
     compare([facts, {**facts, 'settings': {**settings, 'DATASET': '/b', 'DATA_DIR': '', 'RUN_DIR': ''}}])
     for name, value in ('PICTURES', 'other'), ('SEED', 1):
         with pytest.raises(files.UserError, match=f'^{name} is .* for worker 0 .* but {value!r} for worker 1 .*: give all'):
@@ -543,7 +543,7 @@ def test_another_number_of_workers_goes_on_and_says_so(undisturbed, tmp_path):
 GRADIENTS = '''
 import os, sys
 import gan_fc, ops
-from plumbing import cluster
+from plumbing import cluster, coordination
 import numpy as np
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
@@ -588,7 +588,7 @@ else:
     d_loss, g_loss = losses()
     ops.minimize(Kept(0.1), d_loss, 'discriminator/')
     ops.minimize(Kept(0.1), g_loss, 'generator/')
-    opened = cluster.team().session(tf.ConfigProto(), {})
+    opened = coordination.find_team().session(tf.ConfigProto(), {})
 with opened as session:
     session.run(tf.global_variables_initializer())
     np.savez(path, **{name.replace('/', '.'): value for name, value in session.run(kept).items()})

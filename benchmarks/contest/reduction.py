@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 
-from plumbing import cluster
+from plumbing import cluster, coordination
 
 import tensorflow.compat.v1 as tf
 
@@ -21,9 +21,9 @@ def main():
         dtype = tf.bfloat16 if 'bfloat16' in name else tf.float32
         sent = [tf.get_local_variable(f'v{len(calls)}_{i}', [size // 4], initializer=tf.ones_initializer(), use_resource=True)
                 for i, size in enumerate(sizes)]
-        with tf.control_dependencies([cluster._reduced(worker, tf.cast(v.read_value(), dtype)) for v in sent]):
+        with tf.control_dependencies([cluster.reduced(worker, tf.cast(v.read_value(), dtype)) for v in sent]):
             calls[name] = tf.no_op()
-    with cluster.team().session(tf.ConfigProto(), {}) as session:
+    with coordination.find_team().session(tf.ConfigProto(), {}) as session:
         session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
         for number in range(rounds + 2):
             for name, call in calls.items():
