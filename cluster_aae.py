@@ -35,10 +35,10 @@ HIDDEN = (1000, 1000)     # units of the hidden layers of the other networks
 # loss
 INVARIANCE = 16.0         # weight of a category that stays when a picture is turned a little, in [0, inf); the paper: 0
 TURN = 0.44               # radians that it is turned by, at most, in (0, 1]
-WAIT = 0.5                # share of the run without the prior of categories, so that clusters can part, in [0, 1]; the paper: 0
+WAIT = 0.75               # share of the run without the prior of categories, so that clusters can part, in [0, 1]; the paper: 0
 
 # training
-STEPS = 3000              # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
+STEPS = 4000              # one step is an update of the auto-encoder, one of the discriminators and one or two of the encoder
 BATCH_SIZE = 64           # pictures in an update
 LEARNING_RATE = 1e-3      # of encoder and decoder, for Adam
 D_LEARNING_RATE = 2e-4    # of the discriminators
