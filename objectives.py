@@ -74,6 +74,12 @@ def relativistic(real, fake):
     return mean(softplus(-over)) + mean(softplus(under)), mean(softplus(over)) + mean(softplus(-under))
 
 
+def importance_weighted(real, fake):
+    """A sample counts for G as D / (1 - D) = exp(score) says, over the batch. IWGAN: Hu et al. 2017, arXiv:1706.00550, eq. 16."""
+    weights = tf.stop_gradient(tf.nn.softmax(fake, 0))
+    return mean(softplus(-real)) + mean(softplus(fake)), tf.reduce_sum(weights * softplus(-fake))
+
+
 def softmax(real, fake):
     """One softmax over the batch: D wants all of it on real samples, G even on all. Lin 2017, arXiv:1704.06191, eq. 4, 5."""
     every = tf.concat([real, fake], 0)
@@ -87,6 +93,15 @@ def least_squares(real, fake):
     return mean((real - 1) ** 2) / 2 + mean((fake + 1) ** 2) / 2, mean(fake ** 2) / 2
 
 
+def density_ratio(real, fake):
+    """The score r learns p / q: E_q (r - p / q)^2 / 2, less a constant. b-GAN: Uehara et al. 2016, arXiv:1610.02920.
+
+    That is E_q (f'(r) r - f(r)) - E_p f'(r), a Bregman divergence from the true ratio; G minimizes the f-divergence E_q f(r).
+    Both with Pearson's f(r) = (r - 1)^2 / 2: 'pearson' has this critic, but for the scale of its score, and another G.
+    """
+    return mean(fake ** 2 - 1) / 2 - mean(real - 1), mean((fake - 1) ** 2) / 2
+
+
 def hinge(real, fake):
     """2 (1 - total variation) at the best D. Geometric GAN: Lim & Ye 2017, arXiv:1705.02894."""
     return mean(relu(1 - real)) + mean(relu(1 + fake)), -mean(fake)
@@ -97,12 +112,30 @@ def wasserstein(real, fake):
     return mean(fake) - mean(real), -mean(fake)
 
 
-def loss_sensitive(real, fake, apart):
-    """A fake's loss is to exceed a real one's by their distance, apart [B, 1]. LS-GAN: Qi 2017, arXiv:1701.06264, eq. 5, 6.
+def loss_sensitive(real, fake, x, generated):
+    """A fake's loss is to exceed a real one's by the samples' distance. LS-GAN: Qi 2017, arXiv:1701.06264, eq. 5, 6.
 
     Without the first term of eq. 5, E loss(x), which the author's code leaves out too: nothing would hold it.
     """
+    apart = mean(tf.abs(x - generated), list(range(1, x.shape.ndims)))[:, None]    # [B, 1]
     return mean(relu(apart - real + fake)), -mean(fake)                            # loss(x) = -score
+
+
+def coulomb(real, fake, x, generated):
+    """The critic learns the potential of samples charged + and -, and G climbs it. Unterthiner et al. 2017, arXiv:1708.08819.
+
+    At a it is E k(a, x) - E k(a, G(z)) over the batch, with the kernel of the authors' code, which counts a itself, too.
+    """
+    x, generated = (tf.reshape(tf.stop_gradient(samples), [samples.shape[0], -1]) for samples in (x, generated))
+
+    def potential(a):
+        return (mean(plummer(a, x), 1) - mean(plummer(a, generated), 1))[:, None]
+    return (mean((real - potential(x)) ** 2) + mean((fake - potential(generated)) ** 2)) / 2, -mean(fake)
+
+
+def plummer(a, b):
+    """(|a - b|^2 + 1)^(-1 / 2), Coulomb's 1 / |a - b| made smooth, between all rows: [A, B]."""
+    return tf.rsqrt(tf.reduce_sum((a[:, None] - b[None]) ** 2, 2) + 1)
 
 
 def fisher(real, fake):
@@ -207,16 +240,18 @@ class Objective(typing.NamedTuple):
     outputs: int = 1           # K
     penalty: str = 'none'      # what its paper keeps the critic in bounds with
     witness: typing.Callable = lambda scores, real, fake: scores[:, 0]  # what a penalty is put on: [B]
-    margin: bool = False       # takes the distance between the samples as a third argument
+    samples: bool = False      # takes real and generated samples [B, …], too
     batch: int = 1             # the smallest batch that it is defined for
 
 
 OBJECTIVES = {
     'minimax': Objective(minimax), 'non-saturating': Objective(non_saturating),
-    'boundary-seeking': Objective(boundary_seeking), 'relativistic': Objective(relativistic), 'softmax': Objective(softmax),
-    'least-squares': Objective(least_squares), 'hinge': Objective(hinge),
+    'boundary-seeking': Objective(boundary_seeking), 'relativistic': Objective(relativistic),
+    'importance-weighted': Objective(importance_weighted), 'softmax': Objective(softmax),
+    'least-squares': Objective(least_squares), 'density-ratio': Objective(density_ratio), 'hinge': Objective(hinge),
     'wasserstein': Objective(wasserstein, penalty='gradient-penalty'),
-    'loss-sensitive': Objective(loss_sensitive, margin=True), 'fisher': Objective(fisher),
+    'loss-sensitive': Objective(loss_sensitive, samples=True), 'coulomb': Objective(coulomb, samples=True),
+    'fisher': Objective(fisher),
     'kl': Objective(kl), 'reverse-kl': Objective(reverse_kl), 'pearson': Objective(pearson),
     'hellinger': Objective(hellinger), 'jensen-shannon': Objective(jensen_shannon),
     'cramer': Objective(cramer, 16, 'gradient-penalty', cramer_witness, batch=2),
@@ -228,17 +263,32 @@ OBJECTIVES = {
 
 # Penalties: of the slope of a witness f, [B, …] -> [B], at places that differ
 
-def squared_slope(f, x):
-    """|grad f(x)|^2 at each x [B, …]: [B]. What f reads besides its argument, a real batch among them, is held."""
+def value_and_slope(f, x):
+    """f(x) and |grad f(x)|^2 at each x [B, …]: [B] both. What f reads besides its argument, a real batch among them, is held."""
     x = tf.identity(x)
-    gradient, = tf.gradients(f(x), x)
-    return tf.reduce_sum(gradient ** 2, axis=list(range(1, x.shape.ndims)))
+    value = f(x)
+    gradient, = tf.gradients(value, x)
+    return value, tf.reduce_sum(gradient ** 2, axis=list(range(1, x.shape.ndims)))
+
+
+def squared_slope(f, x):
+    """|grad f(x)|^2 at each x [B, …]: [B]."""
+    return value_and_slope(f, x)[1]
+
+
+def between(x, fake):
+    """A random place on the way from each real sample to a generated one."""
+    return x + ops.uniform([x.shape[0]] + [1] * (x.shape.ndims - 1), 'alpha') * (fake - x)
 
 
 def gradient_penalty(f, x, fake):
     """(|grad f| - 1)^2 between real and generated samples. WGAN-GP: Gulrajani et al. 2017, arXiv:1704.00028, section 4."""
-    alpha = ops.uniform([x.shape[0]] + [1] * (x.shape.ndims - 1), 'alpha')
-    return mean((tf.sqrt(squared_slope(f, x + alpha * (fake - x)) + 1e-12) - 1) ** 2)
+    return mean((tf.sqrt(squared_slope(f, between(x, fake)) + 1e-12) - 1) ** 2)
+
+
+def lipschitz_penalty(f, x, fake):
+    """The same where |grad f| > 1, and 0 elsewhere. WGAN-LP: Petzka et al. 2017, arXiv:1709.08894."""
+    return mean(relu(tf.sqrt(squared_slope(f, between(x, fake)) + 1e-12) - 1) ** 2)
 
 
 def dragan(f, x, fake):
@@ -256,7 +306,17 @@ def r1(f, x, fake):
     return mean(squared_slope(f, x)) / 2
 
 
-PENALTIES = {'none': None, 'gradient-penalty': gradient_penalty, 'dragan': dragan, 'r1': r1,
+def js_regularizer(f, x, fake):
+    """(E_p (1 - D)^2 |grad f|^2 + E_q D^2 |grad f|^2) / 2, D = sigmoid(f). Roth et al. 2017, arXiv:1705.09367.
+
+    What noise of variance WEIGHT on all samples comes to, near the best D; f is to be the logit of a probability.
+    """
+    (real, real_slope), (fake, fake_slope) = value_and_slope(f, x), value_and_slope(f, fake)
+    return (mean(tf.sigmoid(-real) ** 2 * real_slope) + mean(tf.sigmoid(fake) ** 2 * fake_slope)) / 2
+
+
+PENALTIES = {'none': None, 'gradient-penalty': gradient_penalty, 'lipschitz-penalty': lipschitz_penalty, 'dragan': dragan,
+             'r1': r1, 'js-regularizer': js_regularizer,
              'clip': None, 'instance-noise': None}  # None: no term of d_loss, see main
 
 
@@ -303,8 +363,7 @@ def main():
         return witness(scores)
 
     with tf.name_scope('losses'):
-        apart = [mean(tf.abs(x - fake), list(range(1, x.shape.ndims)))[:, None]] if objective.margin else []
-        both = objective.losses(real_scores, fake_scores, *apart)
+        both = objective.losses(real_scores, fake_scores, *[x, fake] * objective.samples)
         d_loss, g_loss = (tf.identity(loss, name) for loss, name in zip(both, ['d_loss', 'g_loss'], strict=True))
         scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'real_score': mean(witness(real_scores), name='real_score'),
                    'fake_score': mean(witness(fake_scores), name='fake_score')}

@@ -50,7 +50,9 @@ REMEDIES = {
 }
 PENALTIES = {f'{name} {value}': Row('objectives.py', f'--objective non-saturating --penalty {name} {flag} {value}')
              for name, flag, value in [('gradient-penalty', '--weight', '1'), ('dragan', '--weight', '1'),
-                                       ('r1', '--weight', '0.1'), ('instance-noise', '--noise', '0.1')]}
+                                       ('r1', '--weight', '0.1'), ('instance-noise', '--noise', '0.1'),
+                                       ('lipschitz-penalty', '--weight', '1'), ('js-regularizer', '--weight', '0.1')]}
+PENALTIES['wasserstein, lipschitz-penalty'] = Row('objectives.py', '--objective wasserstein --penalty lipschitz-penalty')
 OBJECTIVES = {name if found.penalty == 'none' else f'{name}, {found.penalty}': Row('objectives.py', f'--objective {name}')
               for name, found in objectives.OBJECTIVES.items() if name != 'non-saturating'}
 ROWS = {**REMEDIES, **PENALTIES, **OBJECTIVES}

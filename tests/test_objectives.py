@@ -43,6 +43,18 @@ def discrimination(r, f):
     return -log(sigmoid(r)) - log(1 - sigmoid(f))
 
 
+def importance_weighted(r, f, held=None):
+    """held: the scores that the weights are of, where they are not f."""
+    odds = sigmoid(f if held is None else held) / (1 - sigmoid(f if held is None else held))
+    return discrimination(r, f), -(odds / odds.sum() * np.log(sigmoid(f))).sum()
+
+
+def coulomb(r, f):
+    charges = [(x, 1) for x in REAL] + [(x, -1) for x in GENERATED]
+    found = [sum(charge / np.sqrt(1 + ((a - b) ** 2).sum()) for b, charge in charges) / 4 for a in [*REAL, *GENERATED]]
+    return ((r[:, 0] - found[:4]) ** 2).mean() / 2 + ((f[:, 0] - found[4:]) ** 2).mean() / 2, -f.mean()
+
+
 def softmax(r, f):
     every = np.concatenate([r, f])
     z = np.exp(every).sum()
@@ -75,17 +87,18 @@ def covariance_matching(r, f):
     return -nuclear, nuclear
 
 
-MARGIN = np.array([[.4], [1.1], [.2], [2.]])
+REAL, GENERATED = np.array([[0, 1], [2, -1], [.5, 0], [3, 3.]]), np.array([[.3, .5], [1.6, .8], [.8, -.1], [0, 2.]])
+MARGIN = np.array([[.4], [1.1], [.2], [2.]])                # of REAL and GENERATED: mean |x - generated| in a row
 REFERENCE = {   # one line for each objective: real [B, K], fake [B, K] -> (d_loss, g_loss), as the papers write them
     'minimax': lambda r, f: (discrimination(r, f), log(1 - sigmoid(f))),
     'non-saturating': lambda r, f: (discrimination(r, f), -log(sigmoid(f))),
     'boundary-seeking': lambda r, f: (discrimination(r, f), ((np.log(sigmoid(f)) - np.log(1 - sigmoid(f))) ** 2).mean() / 2),
-    'relativistic': relativistic,
-    'softmax': softmax,
+    'relativistic': relativistic, 'importance-weighted': importance_weighted, 'softmax': softmax,
+    'density-ratio': lambda r, f: (((f - 1) * f - (f - 1) ** 2 / 2).mean() - (r - 1).mean(), ((f - 1) ** 2).mean() / 2),
     'least-squares': lambda r, f: (((r - 1) ** 2).mean() / 2 + ((f + 1) ** 2).mean() / 2, (f ** 2).mean() / 2),
     'hinge': lambda r, f: (-np.minimum(0, r - 1).mean() - np.minimum(0, -f - 1).mean(), -f.mean()),
     'wasserstein': lambda r, f: (f.mean() - r.mean(), -f.mean()),
-    'loss-sensitive': lambda r, f: (np.maximum(0, MARGIN - r + f).mean(), -f.mean()),
+    'loss-sensitive': lambda r, f: (np.maximum(0, MARGIN - r + f).mean(), -f.mean()), 'coulomb': coulomb,
     'fisher': lambda r, f: (f.mean() - r.mean() + (1 - (r ** 2).mean() / 2 - (f ** 2).mean() / 2) ** 2 / 2, -f.mean()),
     'kl': lambda r, f: (np.exp(f - 1).mean() - r.mean(), -f.mean()),
     'reverse-kl': lambda r, f: (-1 - np.log(np.exp(-f)).mean() + np.exp(-r).mean(), np.exp(-f).mean()),
@@ -98,7 +111,7 @@ REFERENCE = {   # one line for each objective: real [B, K], fake [B, K] -> (d_lo
 
 def losses(name, real, fake):
     objective = OBJECTIVES[name]
-    return objective.losses(real, fake, *[tf.constant(MARGIN, tf.float32)] * objective.margin)
+    return objective.losses(real, fake, *[tf.constant(samples, tf.float32) for samples in (REAL, GENERATED)] * objective.samples)
 
 
 def test_every_objective_has_a_reference():
@@ -116,6 +129,7 @@ def test_values_and_gradients(name):
     gradients = tf.gradients(found[0], [r, f]) + tf.gradients(found[1], f)
     values, gradients = evaluate([found, gradients])
     assert values == pytest.approx(REFERENCE[name](real, fake), rel=2e-5, abs=2e-6)
+    held = [fake] if name == 'importance-weighted' else []
     places = [(0, real), (0, fake), (1, fake)]
     for (which, scores), gradient in zip(places, gradients, strict=True):
         expected = np.zeros_like(scores)
@@ -124,12 +138,13 @@ def test_values_and_gradients(name):
             for step in 1e-5, -1e-5:
                 moved = scores.copy()
                 moved[place] += step
-                ends.append(REFERENCE[name](*((moved, fake) if scores is real else (real, moved)))[which])
+                ends.append(REFERENCE[name](*((moved, fake) if scores is real else (real, moved)), *held)[which])
             expected[place] = (ends[0] - ends[1]) / 2e-5
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['minimax', 'non-saturating', 'boundary-seeking', 'relativistic', 'softmax', 'jensen-shannon'])
+@pytest.mark.parametrize('name', ['minimax', 'non-saturating', 'boundary-seeking', 'relativistic', 'importance-weighted',
+                                  'softmax', 'jensen-shannon'])
 def test_sure_scores_give_no_infinity(name):
     far = tf.constant([[1e4], [-1e4]])
     found = losses(name, far, -far)
@@ -163,6 +178,8 @@ CHI = np.sqrt(((P - Q) ** 2 / M).sum())
 @pytest.mark.parametrize('name, best, value', [
     ('minimax', np.log(RATIO), 2 * np.log(2) - 2 * JSD),                       # Goodfellow et al. 2014, theorem 1
     ('non-saturating', np.log(RATIO), 2 * np.log(2) - 2 * JSD),
+    ('importance-weighted', np.log(RATIO), 2 * np.log(2) - 2 * JSD),
+    ('density-ratio', RATIO, -((P - Q) ** 2 / Q).sum() / 2),                   # half of Pearson's, and so is G's loss
     ('kl', 1 + np.log(RATIO), -kl(P, Q)),                                      # T* = f'(p / q), Nowozin et al. 2016, eq. 5
     ('reverse-kl', np.log(RATIO), -kl(Q, P)),
     ('pearson', 2 * (RATIO - 1), -((P - Q) ** 2 / Q).sum()),
@@ -180,6 +197,27 @@ def test_the_best_critic_measures_the_divergence(name, best, value):
         for step in -.2, .2:
             worse = best + step * np.eye(3)[place]
             assert expected_losses(name, worse)[0] >= found - 1e-5
+
+
+def test_g_gets_the_divergence_that_the_critic_has_found():
+    """Of b-GAN: E_q (p / q - 1)^2 / 2. Of IWGAN: weights p / q of q's samples make E_q log D the E_p log D of the data."""
+    assert expected_losses('density-ratio', RATIO)[1] == pytest.approx(((P - Q) ** 2 / Q).sum() / 2, rel=1e-5)
+    assert expected_losses('importance-weighted', np.log(RATIO))[1] == pytest.approx(-(P * np.log(P / (P + Q))).sum(), rel=1e-5)
+
+
+def test_coulomb_pushes_a_sample_along_the_field_of_the_charges():
+    """The best scores are the potentials; their slope is the sum of Plummer's forces (a - b) / (|a - b|^2 + 1)^(3/2)."""
+    one, far = tf.constant([[0.]]), tf.constant([[3., 4.]])
+    real, fake = tf.constant([[1 - 26 ** -.5]]), tf.constant([[26 ** -.5 - 1]])       # distance 5: (25 + 1)^(-1/2)
+    best, rest = (objectives.coulomb(*scores, 0 * far, far) for scores in [(real, fake), (one, one)])
+    assert evaluate(best) == pytest.approx((0, 1 - 26 ** -.5), abs=1e-6)
+    assert evaluate(rest[0]) == pytest.approx((1 - 26 ** -.5) ** 2, rel=1e-5)
+    x = tf.constant(np.random.default_rng(0).normal(size=[3, 4, 4, 2]), tf.float32)
+    a = tf.constant(np.random.default_rng(1).normal(size=[1, 32]), tf.float32)
+    slope, = tf.gradients(objectives.plummer(a, tf.reshape(x, [3, -1])), a)
+    slope, x, a = evaluate([slope, x, a])
+    apart = a - x.reshape(3, -1)
+    np.testing.assert_allclose(slope[0], -(apart / ((apart ** 2).sum(1, keepdims=True) + 1) ** 1.5).sum(0), rtol=1e-4)
 
 
 def test_least_squares_is_pearsons_chi_square_of_the_mixture():
@@ -276,8 +314,11 @@ def test_penalties_of_a_linear_critic(shape, scale):
     found = evaluate({name: penalty(lambda x: tf.reduce_sum(x * w.astype(np.float32), list(range(1, len(shape)))), x, fake)
                       for name, penalty in PENALTIES.items() if penalty})
     length = np.linalg.norm(w)
-    assert found == pytest.approx({'gradient-penalty': (length - 1) ** 2, 'dragan': (length - 1) ** 2, 'r1': length ** 2 / 2},
-                                  rel=1e-4, abs=1e-6)
+    on_real, on_fake = (sigmoid(sign * (evaluate(at) * w).reshape(6, -1).sum(1)) ** 2 for sign, at in ((-1, x), (1, fake)))
+    assert found == pytest.approx({
+        'gradient-penalty': (length - 1) ** 2, 'dragan': (length - 1) ** 2, 'r1': length ** 2 / 2,
+        'lipschitz-penalty': max(length - 1, 0) ** 2,
+        'js-regularizer': (on_real.mean() + on_fake.mean()) * length ** 2 / 2}, rel=1e-4, abs=1e-6)
 
 
 def test_penalties_of_a_quadratic_critic():
@@ -290,9 +331,14 @@ def test_penalties_of_a_quadratic_critic():
         return tf.reduce_sum(x ** 2, 1) / 2
     found = evaluate({'r1': objectives.r1(critic, x, f), 'same': objectives.gradient_penalty(critic, x, x),
                       'between': objectives.gradient_penalty(critic, tf.zeros_like(f), f),
-                      'dragan': objectives.dragan(critic, x, f)})
+                      'dragan': objectives.dragan(critic, x, f), 'lipschitz': objectives.lipschitz_penalty(critic, x, x),
+                      'js': objectives.js_regularizer(critic, x, f)})
     assert found['r1'] == pytest.approx((real ** 2).sum(1).mean() / 2, rel=1e-5)
     assert found['same'] == pytest.approx(((np.linalg.norm(real, axis=1) - 1) ** 2).mean(), rel=1e-5)
+    assert found['lipschitz'] == pytest.approx((np.maximum(np.linalg.norm(real, axis=1) - 1, 0) ** 2).mean(), rel=1e-5)
+    squares = (real ** 2).sum(1), (fake ** 2).sum(1)                           # |grad f|^2 = 2 f
+    both = [(at * sigmoid(sign * at / 2) ** 2).mean() for at, sign in zip(squares, (-1, 1), strict=True)]
+    assert found['js'] == pytest.approx(sum(both) / 2, rel=1e-5)
     length = np.linalg.norm(fake, axis=1)                                      # E (alpha l - 1)^2 = l^2 / 3 - l + 1
     assert found['between'] == pytest.approx((length ** 2 / 3 - length + 1).mean(), rel=.02)
     around = real + real.std() / 2 * rng.uniform(size=[50, 40000, 2])
@@ -389,7 +435,8 @@ def test_an_objective_with_a_penalty(objective, penalty, build, monkeypatch):
     with built.session() as session:
         found, sums = session.run([scalars, minimized])
         assert sums['discriminator/'] == pytest.approx(found['d_loss'] + 3 * found.get('penalty', 0), rel=1e-5)
-        assert sums['generator/'] == found['g_loss'] and found.get('penalty', 1) > 0
+        assert sums['generator/'] == found['g_loss'] and found.get('penalty', 1) >= 0
+        assert found.get('penalty', 1) > 0 or expected == 'lipschitz-penalty'      # the critic starts flatter than that
         for update, name in zip(built.given['updates'], ['discriminator', 'generator'], strict=True):
             before = session.run(variables)
             session.run(update)
@@ -445,4 +492,4 @@ def test_what_cannot_be_is_refused_by_name(constants, complaint, build):
 def test_the_others_are_defined_for_one_sample(name):
     one = tf.constant([[.3, -.2, .5]] if OBJECTIVES[name].outputs > 1 else [[.3]])
     objective = OBJECTIVES[name]
-    assert np.isfinite(evaluate(objective.losses(one, -one, *[tf.constant([[.4]])] * objective.margin))).all()
+    assert np.isfinite(evaluate(objective.losses(one, -one, *[tf.constant([[.4, 1.]])] * 2 * objective.samples))).all()
