@@ -34,7 +34,6 @@ DECAY = True             # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
-PRECISION = 'float32'    # the scores are unbounded, and small matrices gain nothing from 16 bits
 
 # reports
 SAMPLE_EVERY = 250       # steps between pictures

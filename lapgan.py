@@ -137,7 +137,7 @@ def losses(real_logits, fake_logits, side):
 def main():
     sides = [IMAGE_SIZE >> level for level in range(LEVELS, -1, -1)]
     if IMAGE_SIZE % 2 ** LEVELS or sides[0] < 4:
-        raise files.UserError(f'IMAGE_SIZE must be a multiple of {2 ** LEVELS} (2 to the power of LEVELS), and 4 times that at least')
+        raise files.UserError(f'IMAGE_SIZE must be a multiple of {2 ** LEVELS}, 2 to the power of LEVELS, at least 4 of them')
     noise = {f'z{side}': Z_DIM if side == sides[0] else side * side for side in sides}
     tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)

@@ -25,14 +25,13 @@ GENERATORS = 8           # K, from 1 to 100; 1 is the plain GAN
 
 # training
 STEPS = 8000             # one step is an update of D, then one of all generators
-BATCH_SIZE = 100         # real samples in an update, and as many of each generator, from the same z
+BATCH_SIZE = 100         # samples in an update, each of a generator that is drawn
 D_LEARNING_RATE = 3e-4   # for Adam
 G_LEARNING_RATE = 3e-4   # the same
 DECAY = True             # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
-PRECISION = 'float32'    # matrices so small gain nothing from 16 bits
 
 # reports
 SAMPLE_EVERY = 250       # steps between pictures
@@ -40,20 +39,13 @@ EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
 
 
-def generators(z, training):
-    """z [B, Z_DIM] from N(0, 1) -> what each generator makes of it: [B K, 2], or [B K, 28, 28, C], the generators in turn."""
+def generator(z, index, training):
+    """z [B, Z_DIM] from N(0, 1), which generator of K, one-hot [B, K] -> its samples [B, 2] or [B, 28, 28, C]."""
     h = testbed.hidden(z, DATASET, training)
     every = [testbed.output(h, DATASET, f'generator{number}') for number in range(1, GENERATORS + 1)]
     with ops.network('generator'):
-        return tf.reshape(tf.stack(every, axis=1), [-1, *every[0].shape[1:]])
-
-
-def generator(z, index, training):
-    """z [B, Z_DIM], which generator, one-hot [B, K] -> its samples [B, 2] or [B, 28, 28, C]."""
-    every = generators(z, training)
-    with ops.network('generator'):
-        chosen = tf.reshape(index, [-1] + [1] * (every.shape.ndims - 1)) * every         # all others are 0
-        return tf.reduce_sum(tf.reshape(chosen, [-1, GENERATORS, *every.shape[1:]]), 1)
+        chosen = tf.reshape(index, [-1, GENERATORS] + [1] * (h.shape.ndims - 1))         # a 1, all others are 0
+        return tf.reduce_sum(chosen * tf.stack(every, 1), 1)
 
 
 def discriminator(x):
@@ -61,13 +53,12 @@ def discriminator(x):
     return testbed.discriminator(x, GENERATORS + 1)
 
 
-def losses(real_logits, fake_logits):
-    """Logits [B, K + 1] of data, [B K, K + 1] of samples, the generators in turn -> (d_loss, g_loss): section 4 of the paper."""
-    real_loss = -tf.nn.log_softmax(real_logits)[:, -1]                                   # -log D_real(x)
-    named = tf.one_hot(tf.range(tf.shape(fake_logits)[0]) % GENERATORS, GENERATORS + 1)
-    fake_loss = -tf.reduce_sum(named * tf.nn.log_softmax(fake_logits), 1)                # -log D_k(G_k(z))
-    g_loss = -tf.nn.log_softmax(fake_logits)[:, -1]                                      # -log D_real(G_k(z))
-    return tf.reduce_mean(tf.concat([real_loss, fake_loss], 0), name='d_loss'), tf.reduce_mean(g_loss, name='g_loss')
+def losses(real_logits, fake_logits, index):
+    """Logits [B, K + 1] of data and of samples, whose they are [B, K] -> (d_loss, g_loss): section 4 of the paper."""
+    real, fake = tf.nn.log_softmax(real_logits), tf.nn.log_softmax(fake_logits)
+    d_loss = -real[:, -1] - tf.reduce_sum(index * fake[:, :-1], 1)                       # -log D_real(x) - log D_k(G_k(z))
+    g_loss = -fake[:, -1]                                                                # -log D_real(G_k(z))
+    return tf.reduce_mean(d_loss, name='d_loss'), tf.reduce_mean(g_loss, name='g_loss')
 
 
 def score(logits):
@@ -79,18 +70,18 @@ def main():
     tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         x = testbed.batches(DATASET, BATCH_SIZE)
-        z = ops.noise([BATCH_SIZE, Z_DIM])
+        z, index = ops.noise([BATCH_SIZE, Z_DIM]), ops.category(BATCH_SIZE, GENERATORS, 'index')
 
-    fake = generators(z, training=True)
+    fake = generator(z, index, training=True)
     with tf.name_scope('real'):
         real_logits = discriminator(x)
     with tf.name_scope('fake'):
         fake_logits = discriminator(fake)
 
     with tf.name_scope('losses'):
-        d_loss, g_loss = losses(real_logits, fake_logits)
+        d_loss, g_loss = losses(real_logits, fake_logits, index)
         real_scores, fake_scores = score(real_logits), score(fake_logits)
-        right = tf.equal(tf.argmax(fake_logits[:, :-1], 1), tf.range(BATCH_SIZE * GENERATORS, dtype=tf.int64) % GENERATORS)
+        right = tf.equal(tf.argmax(fake_logits[:, :-1], 1), tf.argmax(index, 1))
         scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'real_score': tf.reduce_mean(real_scores, name='real_score'),
                    'fake_score': tf.reduce_mean(fake_scores, name='fake_score'),
                    'named': tf.reduce_mean(tf.cast(right, tf.float32), name='named')}    # the share whose generator D names

@@ -34,7 +34,6 @@ DECAY = True             # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.0     # EMA decay of the weights of G and F, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
-PRECISION = 'float32'    # small matrices, and G's loss is a score without bounds
 
 # reports
 SAMPLE_EVERY = 250       # steps between pictures

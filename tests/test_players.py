@@ -102,27 +102,34 @@ def test_the_reconstructor_learns_from_the_reconstruction_alone(build):
 # MAD-GAN
 
 def test_each_generator_at_a_mode_of_its_own_is_the_optimum(monkeypatch):
-    """Theorem 1: p the mean of the q_k. Here they are apart, D_real = 1 / (K + 1), and the value is known."""
+    """K places, of each generator one: p is the mean of the q_k. The best D says 1/2 real, 1/2 the right generator."""
     k = 3
     monkeypatch.setattr(mad_gan, 'GENERATORS', k)
-    logits = tf.constant(np.log(np.concatenate([np.eye(k) + 1e-12, np.full([k, 1], 1 / k)], 1)), tf.float32)  # log q_k, p
-    real, fake = tf.gather(logits, [0, 1, 2]), tf.gather(logits, 3 * [0, 1, 2])    # of each of 3 z as many samples as generators
-    d_loss, g_loss = mad_gan.losses(real, fake)
+    logits = tf.constant(np.log(np.concatenate([np.eye(k) + 1e-12, np.ones([k, 1])], 1)), tf.float32)    # log q_k / K, log p
+    d_loss, g_loss = mad_gan.losses(logits, logits, tf.eye(k))
     slope, = tf.gradients(d_loss, logits)
-    d_loss, g_loss, slope, odds = evaluate([d_loss, g_loss, tf.convert_to_tensor(slope), mad_gan.score(real)])
-    assert d_loss * (k + 1) == pytest.approx((k + 1) * np.log(k + 1) - k * np.log(k), rel=1e-5)
-    assert g_loss == pytest.approx(np.log(k + 1), rel=1e-5)
+    d_loss, g_loss, slope, odds = evaluate([d_loss, g_loss, tf.convert_to_tensor(slope), mad_gan.score(logits)])
+    assert d_loss == pytest.approx(2 * np.log(2), rel=1e-5) and g_loss == pytest.approx(np.log(2), rel=1e-5)
     np.testing.assert_allclose(slope, np.zeros([k, k + 1]), atol=1e-6)
-    np.testing.assert_allclose(odds, np.full([k, 1], -np.log(k)), rtol=1e-5)
+    np.testing.assert_allclose(odds, np.zeros([k, 1]), atol=1e-6)
+
+
+def test_generators_at_the_same_mode_cost_d_its_naming(monkeypatch):
+    """Where all q_k = p, D can but guess whose a sample is: log K more than 2 ln 2, which is the plain GAN's."""
+    k = 4
+    monkeypatch.setattr(mad_gan, 'GENERATORS', k)
+    logits = tf.constant([[0.0] * k + [np.log(k)]] * k, tf.float32)
+    found = evaluate(mad_gan.losses(logits, logits, tf.eye(k)))
+    assert found == pytest.approx((2 * np.log(2) + np.log(k), np.log(2)), rel=1e-5)
 
 
 def test_the_losses_are_the_cross_entropies_of_the_right_names(monkeypatch):
     monkeypatch.setattr(mad_gan, 'GENERATORS', 2)
-    real, fake = random(3, 3), random(6, 3, seed=1)
-    found = evaluate(mad_gan.losses(tf.constant(real), tf.constant(fake)))
+    real, fake = random(3, 3), random(3, 3, seed=1)
+    found = evaluate(mad_gan.losses(tf.constant(real), tf.constant(fake), tf.one_hot([1, 0, 1], 2)))
     of_real, of_fake = (scipy.special.log_softmax(logits.astype(float), axis=1) for logits in (real, fake))
-    named = of_real[:, 2].sum() + of_fake[[0, 2, 4], 0].sum() + of_fake[[1, 3, 5], 1].sum()
-    assert found == pytest.approx((-named / 9, -of_fake[:, 2].mean()), rel=1e-5)
+    d_loss = -of_real[:, 2].mean() - of_fake[range(3), [1, 0, 1]].mean()
+    assert found == pytest.approx((d_loss, -of_fake[:, 2].mean()), rel=1e-5)
 
 
 @pytest.mark.parametrize('dataset, shape', [('ring', [2]), ('mnist', [28, 28, 1])])
@@ -130,13 +137,12 @@ def test_generators_share_all_layers_but_the_last(dataset, shape, monkeypatch):
     monkeypatch.setattr(mad_gan, 'DATASET', dataset)
     monkeypatch.setattr(mad_gan, 'GENERATORS', 3)
     z = tf.constant(random(4, 2))
-    every = mad_gan.generators(z, training=False)
-    chosen = mad_gan.generator(z, tf.one_hot([2, 0, 0, 1], 3), training=False)
-    every, chosen = evaluate([every, chosen])
-    assert every.shape == (12, *shape)
-    np.testing.assert_allclose(chosen, every.reshape(4, 3, *shape)[range(4), [2, 0, 0, 1]], rtol=1e-6)
+    alone = [mad_gan.generator(z, tf.one_hot([k] * 4, 3), training=False) for k in range(3)]
+    alone, mixed = evaluate([alone, mad_gan.generator(z, tf.one_hot([2, 0, 0, 1], 3), training=False)])
+    assert mixed.shape == (4, *shape) and np.abs(alone[0] - alone[1]).max() > 1e-3
+    np.testing.assert_allclose(mixed, np.array(alone)[[2, 0, 0, 1], range(4)], rtol=1e-6)
     layers = {v.op.name.split('/')[1] for v in tf.trainable_variables('generator/')}
-    own = {f'generator{number}' for number in (1, 2, 3)}
+    own = {'generator1', 'generator2', 'generator3'}
     assert own < layers and not layers & {'point', 'deconv2'} and len(layers - own) == {'ring': 8, 'mnist': 4}[dataset]
 
 
