@@ -28,7 +28,7 @@ BETA = 1.0               # of KL(samples || data), in (0, inf); the same
 # training
 STEPS = 8000             # one step is an update of D1 and D2, then one of G
 BATCH_SIZE = 100         # samples in an update
-D_LEARNING_RATE = 3e-4   # for Adam
+D_LEARNING_RATE = 1.5e-3  # for Adam; more than G's, so that D keeps up
 G_LEARNING_RATE = 3e-4   # the same
 DECAY = True             # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)

@@ -26,7 +26,7 @@ GENERATORS = 8           # K, from 1 to 100; 1 is the plain GAN
 # training
 STEPS = 8000             # one step is an update of D, then one of all generators
 BATCH_SIZE = 100         # samples in an update, each of a generator that is drawn
-D_LEARNING_RATE = 3e-4   # for Adam
+D_LEARNING_RATE = 1.5e-3  # for Adam; more than G's, so that D keeps up
 G_LEARNING_RATE = 3e-4   # the same
 DECAY = True             # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)

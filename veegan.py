@@ -28,7 +28,7 @@ RECONSTRUCTION = 1.0     # weight of |z - F(G(z))|^2, in [0, inf); the paper: 1
 # training
 STEPS = 8000             # one step is an update of D, then one of G and F
 BATCH_SIZE = 100         # samples in an update; the authors' code: 500
-D_LEARNING_RATE = 3e-4   # for Adam
+D_LEARNING_RATE = 1.5e-3  # for Adam; more than G's, so that D keeps up
 G_LEARNING_RATE = 3e-4   # the same, of G and F
 DECAY = True             # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
