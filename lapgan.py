@@ -40,28 +40,22 @@ SEED = 0                 # random seed
 COLUMNS = 16             # pyramids that are drawn, from 1 to 1000
 
 
-def both_ways(function, x):
-    """A function along the first axis of x [B, s, s, C], then along the second."""
-    for _ in range(2):
-        x = tf.transpose(function(x), [0, 2, 1, 3])
-    return x
-
-
 def down(x):
     """x [B, s, s, C] -> [B, s / 2, s / 2, C]: blurred with (1, 4, 6, 4, 1) / 16, then every other pixel (Burt & Adelson 1983)."""
-    def halved(x):
+    for _ in range(2):  # along one axis, then along the other
         x = tf.pad(x, [[0, 0], [2, 2], [0, 0], [0, 0]], 'SYMMETRIC')
-        return (x[:, :-4:2] + 4 * x[:, 1:-3:2] + 6 * x[:, 2:-2:2] + 4 * x[:, 3:-1:2] + x[:, 4::2]) / 16
-    return both_ways(halved, x)
+        x = (x[:, :-4:2] + 4 * x[:, 1:-3:2] + 6 * x[:, 2:-2:2] + 4 * x[:, 3:-1:2] + x[:, 4::2]) / 16
+        x = tf.transpose(x, [0, 2, 1, 3])
+    return x
 
 
 def up(x):
     """x [B, s, s, C] -> [B, 2 s, 2 s, C]: zeros between the pixels, blurred with (1, 4, 6, 4, 1) / 8."""
-    def doubled(x):
+    for _ in range(2):
         before, after = tf.concat([x[:, :1], x[:, :-1]], 1), tf.concat([x[:, 1:], x[:, -1:]], 1)
         both = tf.stack([(before + 6 * x + after) / 8, (x + after) / 2], 2)
-        return tf.reshape(both, [-1, 2 * x.shape[1], *x.shape[2:]])
-    return both_ways(doubled, x)
+        x = tf.transpose(tf.reshape(both, [-1, 2 * x.shape[1], *x.shape[2:]]), [0, 2, 1, 3])
+    return x
 
 
 def pyramid(x):

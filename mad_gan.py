@@ -24,13 +24,13 @@ Z_DIM = 2                # length of the latent vector z
 GENERATORS = 8           # K, from 1 to 100; 1 is the plain GAN
 
 # training
-STEPS = 8000             # one step is an update of D, then one of all generators
+STEPS = 16000            # one step is an update of D, then one of all generators
 BATCH_SIZE = 100         # samples in an update, each of a generator that is drawn
 D_LEARNING_RATE = 1.5e-3  # for Adam; more than G's, so that D keeps up
 G_LEARNING_RATE = 3e-4   # the same
 DECAY = True             # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
-WEIGHT_AVERAGE = 0.0     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+WEIGHT_AVERAGE = 0.999   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
 
 # reports

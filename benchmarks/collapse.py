@@ -50,6 +50,8 @@ REMEDIES = {
     'D2GAN, both D at five times the rate': Row('d2gan.py', planes='--d-learning-rate 1.5e-3'),
     'VEEGAN, D at five times the rate': Row('veegan.py', planes='--d-learning-rate 1.5e-3'),
     'MAD-GAN, 8 generators, D at five times the rate': Row('mad_gan.py', '--generators 8', '--d-learning-rate 1.5e-3'),
+    'MAD-GAN, the same, averaged weights, 16,000 steps on the plane': Row(
+        'mad_gan.py', '--generators 8 --weight-average 0.999', '--d-learning-rate 1.5e-3 --steps 16000 --eval-every 16000'),
 }
 PENALTIES = {f'{name} {value}': Row('objectives.py', f'--objective non-saturating --penalty {name} {flag} {value}')
              for name, flag, value in [('gradient-penalty', '--weight', '1'), ('dragan', '--weight', '1'),
