@@ -5,7 +5,6 @@ they make G minimize ALPHA KL(data || samples) + BETA KL(samples || data): the f
 a sample where there are no data.
 
     python d2gan.py --dataset grid
-    python d2gan.py --dataset mnist --z-dim 100 --g-learning-rate 1e-3 --d-learning-rate 2e-4 --weight-average 0.998
 
 Page: docs/players.md
 """

@@ -5,7 +5,6 @@ Several generators share all layers but the last. D has to tell real samples fro
 these. To be able to, it pushes the generators apart, each to modes of its own; together they have to cover the data.
 
     python mad_gan.py --dataset grid
-    python mad_gan.py --dataset mnist --generators 4 --z-dim 100 --g-learning-rate 1e-3 --weight-average 0.998
 
 Page: docs/players.md
 """

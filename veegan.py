@@ -6,7 +6,6 @@ data, or (G(z), z) of noise? G has to make D's pairs alike *and* z likely under 
 data anywhere but to N(0, 1), which D sees.
 
     python veegan.py --dataset grid
-    python veegan.py --dataset mnist --z-dim 100 --g-learning-rate 1e-3 --d-learning-rate 2e-4 --weight-average 0.998
 
 Page: docs/players.md
 """
