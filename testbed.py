@@ -9,6 +9,8 @@ instead of ReLU: between narrow modes far apart G has to jump, and where it does
 the networks are a small DCGAN. D has no batch norm, so that every penalty can be put on it.
 """
 
+import functools
+
 import data
 import ops
 import run
@@ -35,26 +37,41 @@ def batches(dataset, batch_size):
     return data.batches(data.load(dataset)[0], batch_size)
 
 
-def generator(z, dataset, training):
-    """z [B, n] from N(0, 1) -> points [B, 2], or pictures [B, 28, 28, C] in [-1, 1]."""
+def hidden(z, dataset, training):
+    """z [B, n] from N(0, 1) -> the last hidden layer of the generator: [B, 128], or [B, 14, 14, WIDTH] for pictures."""
     with ops.network('generator'):
         if dataset in plane.PLANES:
             h = z
             for number, units in enumerate(G_HIDDEN, 1):
                 h = ops.dense(h, units, f'dense{number}', bias=False)
                 h = ops.batch_norm(h, training, f'norm{number}', activation=lambda h: tf.tanh(STEEPNESS * h))
-            return ops.dense(h, 2, 'point')
+            return h
         h = ops.dense(z, 7 * 7 * 2 * WIDTH, 'dense1', bias=False)
         h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
         h = tf.reshape(h, [-1, 7, 7, 2 * WIDTH])
         h = ops.conv_transpose(h, WIDTH, 'deconv1', bias=False)              # [B, 14, 14, WIDTH]
-        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
-        return ops.conv_transpose(h, 3 if dataset == 'stacked_mnist' else 1, 'deconv2', activation=tf.tanh)
+        return ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
 
 
-def features(x):
-    """x [B, n] or [B, 28, 28, C] -> the last hidden layer of the discriminator [B, m]."""
-    with ops.network('discriminator'):
+def output(h, dataset, name=''):
+    """The last layer of the generator: its last hidden layer -> points [B, 2], or pictures [B, 28, 28, C] in [-1, 1].
+
+    name: of the layer, where several generators share the hidden ones.
+    """
+    with ops.network('generator'):
+        if dataset in plane.PLANES:
+            return ops.dense(h, 2, name or 'point')
+        return ops.conv_transpose(h, 3 if dataset == 'stacked_mnist' else 1, name or 'deconv2', activation=tf.tanh)
+
+
+def generator(z, dataset, training):
+    """z [B, n] from N(0, 1) -> points [B, 2], or pictures [B, 28, 28, C] in [-1, 1]."""
+    return output(hidden(z, dataset, training), dataset)
+
+
+def features(x, network='discriminator'):
+    """x [B, n] or [B, 28, 28, C] -> the last hidden layer of the discriminator [B, m], or of another network like it."""
+    with ops.network(network):
         if x.shape.ndims == 2:
             h = x
             for number, units in enumerate(D_HIDDEN, 1):
@@ -65,35 +82,42 @@ def features(x):
         return ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), FEATURES, 'dense1', activation=tf.nn.leaky_relu)
 
 
-def logits(h, outputs=1):
+def logits(h, outputs=1, network='discriminator'):
     """The last layer of the discriminator: features [B, m], or what a remedy has made of them -> [B, outputs]."""
-    with ops.network('discriminator'):
+    with ops.network(network):
         return ops.dense(h, outputs, 'logits')
 
 
-def discriminator(x, outputs=1):
+def discriminator(x, outputs=1, network='discriminator'):
     """x [B, n] or [B, 28, 28, C] -> logits [B, outputs]. A pack of samples is an x of more columns or channels."""
-    return logits(features(x), outputs)
+    return logits(features(x, network), outputs, network)
+
+
+def drawn_as(dataset):
+    """What a generator makes, as run.train takes it: 'images', or 'points' of the plane."""
+    return 'points' if dataset in plane.PLANES else 'images'
 
 
 def generator_network(dataset, z_dim):
     """The generator as run.train takes it: from z [N, z_dim] to images, or to points of the plane."""
-    return run.network(lambda z, training: generator(z, dataset, training), 'points' if dataset in plane.PLANES else 'images',
-                       z=run.normal(z_dim))
+    return run.network(lambda z, training: generator(z, dataset, training), drawn_as(dataset), z=run.normal(z_dim))
 
 
-def drawings(dataset, z_dim, score=None, g_loss=None):
+def drawings(dataset, z_dim, score=None, g_loss=None, sample=None, groups=None):
     """What run.train draws and measures in the plane, as its arguments; of images it is nothing but the generator.
 
     COUNT samples, always of the same latents, are measured, and drawn over data; behind them D's surface
     `score(points [N, 2])` [N, 1] in colours and, as arrows, -d g_loss(scores) / d point: where G's loss pushes a sample.
+    sample: function of latents [COUNT, z_dim] to points, if it is not the generator. groups [COUNT]: whole numbers, for which
+    samples get colours.
     """
     if dataset not in plane.PLANES:
         return {}
+    sample = sample or functools.partial(generator, dataset=dataset, training=False)
 
     def sampled():
         seed = tf.get_default_graph().seed or 0
-        return generator(tf.random.stateless_normal([COUNT, z_dim], [seed, 0]), dataset, training=False)
+        return sample(tf.random.stateless_normal([COUNT, z_dim], [seed, 0]))
 
     def pictures():
         u, e = tf.random.stateless_uniform([COUNT], [0, 1]), tf.random.stateless_normal([COUNT, 2], [0, 2])
@@ -108,15 +132,18 @@ def drawings(dataset, z_dim, score=None, g_loss=None):
         return shown
 
     side = plane.PLANES[dataset][3]
-    return {'pictures': pictures, 'draw': lambda *arrays: viz.plane(side, *arrays),
+    return {'pictures': pictures, 'draw': lambda *arrays: viz.plane(side, *arrays, groups=groups),
             'measures': lambda: plane.measures(sampled(), dataset)}
 
 
-def train(script, updates, scalars, scores, score=None, g_loss=None):
-    """run.train on the script's data set, drawn and measured as `drawings` says; metrics.json holds the plane's measures."""
+def train(script, updates, scalars, scores, score=None, g_loss=None, networks=None, sample=None, groups=None):
+    """run.train on the script's data set, drawn and measured as `drawings` says; metrics.json holds the plane's measures.
+
+    networks: as run.train takes them, if there are others than the generator.
+    """
     dataset, z_dim = script['DATASET'], script['Z_DIM']
     _, found = run.train(script, updates=updates, scalars=scalars, scores=scores,
-                         networks={'generator': generator_network(dataset, z_dim)},
-                         **drawings(dataset, z_dim, score, g_loss))
+                         networks={'generator': generator_network(dataset, z_dim), **(networks or {})},
+                         **drawings(dataset, z_dim, score, g_loss, sample, groups))
     if found:  # the metrics of images are run.train's own
         print(f'{found["modes"]:.0f} modes, {found["quality"]:.1%} of high quality, reverse KL {found["reverse_kl"]:.3f}')

@@ -266,11 +266,12 @@ def mesh(side, count):
     return np.stack([np.tile(places, count), np.repeat(places, count)], axis=1)
 
 
-def plane(side, samples, points, surface=None, arrows=None):
+def plane(side, samples, points, surface=None, arrows=None, groups=None):
     """Draws the square [-side, side]^2 of the plane as a picture uint8 [400, 400, 3].
 
-    points [N, 2] of the data are grey, samples [N, 2] orange on top of them. surface [n, n] at `mesh(side, n)` is behind them,
-    darker where it is lower; arrows [m^2, 2] stand on `mesh(side, m)`, each in its direction and with the root of its length.
+    points [N, 2] of the data are grey, samples [N, 2] orange on top of them, or of the colour of their group [N], a whole number
+    (10 colours in turn). surface [n, n] at `mesh(side, n)` is behind them, darker where it is lower; arrows [m^2, 2] stand on
+    `mesh(side, m)`, each in its direction and with the root of its length.
     """
     import matplotlib.backends.backend_agg
     import matplotlib.figure
@@ -288,6 +289,8 @@ def plane(side, samples, points, surface=None, arrows=None):
         scaled = arrows / np.sqrt(np.maximum(length, 1e-12)) / np.sqrt(max(length.max(), 1e-12))
         axes.quiver(*feet.T, *scaled.T, color='#00000070', width=0.003, scale=18, pivot='tail')
     axes.plot(*points.T, '.', color='#404040', markersize=3, alpha=0.5)
-    axes.plot(*samples.T, '.', color='#ff7f0e', markersize=3, alpha=0.7)
+    for group in [None] if groups is None else np.unique(groups):
+        chosen = samples if group is None else samples[groups == group]
+        axes.plot(*chosen.T, '.', color='#ff7f0e' if group is None else f'C{group}', markersize=3, alpha=0.7)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
