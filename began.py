@@ -49,8 +49,13 @@ def generator(z, training):
         return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
+def error(x, reconstruction):
+    """L(x), the mean absolute error of a pixel (eq. 1 with eta = 1), of each picture of a batch [B, ...] -> [B]."""
+    return tf.reduce_mean(tf.abs(x - reconstruction), [1, 2, 3])
+
+
 def discriminator(x):
-    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> its reconstruction of the same shape, by way of CODE numbers."""
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> L(x) [B]: how badly CODE numbers reconstruct it."""
     depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('discriminator'):                                                          # for 28 pixels:
         h = x
@@ -61,12 +66,7 @@ def discriminator(x):
         h = tf.reshape(ops.dense(h, math.prod(shape), 'project', activation=tf.nn.elu), [-1, *shape])
         for number in range(1, depth):
             h = ops.conv_transpose(h, WIDTH << depth - 1 - number, f'deconv{number}', activation=tf.nn.elu)
-        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}')                                # [B, 28, 28, CHANNELS]
-
-
-def error(x, reconstruction):
-    """L(x), the mean absolute error of a pixel (eq. 1 with eta = 1), of each picture of a batch [B, ...] -> [B]."""
-    return tf.reduce_mean(tf.abs(x - reconstruction), [1, 2, 3])
+        return error(x, ops.conv_transpose(h, CHANNELS, f'deconv{depth}'))                      # of [B, 28, 28, CHANNELS]
 
 
 def losses(real_error, fake_error, k):
@@ -89,9 +89,9 @@ def main():
 
     fake = generator(z, training=True)
     with tf.name_scope('real'):
-        real_errors = error(x, discriminator(x))
+        real_errors = discriminator(x)
     with tf.name_scope('fake'):
-        fake_errors = error(fake, discriminator(fake))
+        fake_errors = discriminator(fake)
 
     with tf.variable_scope('balance'):
         k = tf.get_variable('k', [], initializer=tf.zeros_initializer(), constraint=lambda k: tf.clip_by_value(k, 0.0, 1.0))

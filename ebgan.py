@@ -31,7 +31,7 @@ PULL_AWAY = 0.1          # weight of the pulling-away term in G's loss, in [0, i
 
 # training
 STEPS = 4000             # one step is one update of D, then one of G
-BATCH_SIZE = 64          # pictures in an update, at least 2
+BATCH_SIZE = 64          # pictures in an update, from 2 to 1000000: the pulling-away term is of pairs
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
@@ -47,16 +47,16 @@ def generator(z, training):
         return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
-def discriminator(x, training):
-    """x [B, h, w, c] in [-1, 1] -> its reconstruction Dec(Enc(x)) [B, h, w, c], and its code Enc(x) [B, CODE]."""
-    with ops.network('discriminator', initializer=ops.normal(0.02)):
-        code = ops.dense(ops.conv_stack(x, WIDTH, training), CODE, 'code')
-        return ops.deconv_stack(code, IMAGE_SIZE, CHANNELS, WIDTH, training), code
-
-
 def energy(x, reconstruction):
     """D(x) = |Dec(Enc(x)) - x| (eq. 13) of each picture of a batch [B, ...] -> [B]."""
     return tf.sqrt(tf.reduce_sum(tf.square(reconstruction - x), [1, 2, 3]) + 1e-12)             # no sqrt at 0
+
+
+def discriminator(x, training):
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> energies D(x) [B], and codes Enc(x) [B, CODE]."""
+    with ops.network('discriminator', initializer=ops.normal(0.02)):
+        code = ops.dense(ops.conv_stack(x, WIDTH, training), CODE, 'code')
+        return energy(x, ops.deconv_stack(code, IMAGE_SIZE, CHANNELS, WIDTH, training)), code
 
 
 def pulling_away(codes):
@@ -82,10 +82,9 @@ def main():
 
     fake = generator(z, training=True)
     with tf.name_scope('real'):
-        real_energy = energy(x, discriminator(x, training=True)[0])
+        real_energy, _ = discriminator(x, training=True)
     with tf.name_scope('fake'):
-        reconstruction, codes = discriminator(fake, training=True)
-        fake_energy = energy(fake, reconstruction)
+        fake_energy, codes = discriminator(fake, training=True)
 
     with tf.name_scope('losses'):
         d_loss, g_loss = losses(real_energy, fake_energy)

@@ -152,8 +152,8 @@ rates and lengths of our own. MNIST: 10,000 samples, under the classifier of met
 runs on pictures are short, so that they show how a row begins.
 
 Rows of energies have pictures alone: their networks are those of their scripts, in which D is an auto-encoder of pictures with
-about twice the work. An objective is named with what its paper bounds the critic with, which is updated once in a step here, for all rows alike. A
-cell is measured again only when its command has changed: older ones come from the code of their time.
+about twice the work. An objective is named with what its paper bounds the critic with, which is updated once in a step here,
+for all rows alike. A cell is measured again only when its command has changed: older ones come from the code of their time.
 
 {table(cells)}
 
