@@ -88,9 +88,9 @@ def test_losses_of_began_against_the_formulas():
 
 @pytest.mark.usefixtures('fresh_graph')
 def test_k_settles_where_the_ratio_of_the_errors_is_gamma():
-    """A player whose errors are linear in k, L(G(z)) = 0.1 + 0.4 k beside L(x) = 0.5, is in balance at
-    k = (0.5 gamma - 0.1) / 0.4, from either side; where no k in [0, 1] is enough, k ends at the bound."""
-    for slope, base, expected in (0.4, 0.1, (0.5 * began.GAMMA - 0.1) / 0.4), (0.1, 0.0, 1.0), (0.4, 0.9, 0.0):
+    """A player whose errors are linear in k, L(G(z)) = 0.1 + 0.8 k beside L(x) = 0.5, is in balance at
+    k = (0.5 gamma - 0.1) / 0.8, from either side; where no k in [0, 1] is enough, k ends at the bound."""
+    for slope, base, expected in (0.8, 0.1, (0.5 * began.GAMMA - 0.1) / 0.8), (0.1, 0.0, 1.0), (0.4, 0.9, 0.0):
         for begin in 0.0, 1.0:
             with tf.Graph().as_default(), tf.Session() as session:
                 k = tf.get_variable('balance/k', initializer=begin, constraint=lambda k: tf.clip_by_value(k, 0.0, 1.0))
