@@ -32,7 +32,7 @@ GAMMA = 1.0              # E L(G(z)) / E L(x) in balance, in (0, 1]; the paper's
 K_LEARNING_RATE = 0.05   # lambda_k, how fast k moves, in [0, inf); the paper's 0.001 is for runs a hundred times as long
 
 # training
-STEPS = 4000             # one step is one update of D, then one of G and of k
+STEPS = 5000             # one step is one update of D, then one of G and of k
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
