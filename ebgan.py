@@ -32,7 +32,7 @@ PULL_AWAY = 0.1          # weight of the pulling-away term in G's loss, in [0, i
 # training
 STEPS = 4000             # one step is one update of D, then one of G
 BATCH_SIZE = 64          # pictures in an update, from 2 to 1000000: the pulling-away term is of pairs
-D_LEARNING_RATE = 1e-3   # for Adam
+D_LEARNING_RATE = 1e-3   # for Adam; the paper's for MNIST
 G_LEARNING_RATE = 1e-3   # the same
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
