@@ -8,8 +8,6 @@ that the ratio of the errors stays at gamma. The error and how far off the ratio
 
 Page: docs/energy.md
 """
-import math
-
 import data
 import ops
 import run
@@ -29,10 +27,10 @@ CODE = 64                # length of D's code; the paper's
 
 # balance
 GAMMA = 1.0              # E L(G(z)) / E L(x) in balance, in (0, 1]; the paper's 0.3 to 0.7 make most digits a 1 (docs/energy.md)
-K_LEARNING_RATE = 0.05   # lambda_k, how fast k moves, in [0, inf); the paper's 0.001 is for runs a hundred times as long
+K_LEARNING_RATE = 0.2    # lambda_k, how fast k moves, in [0, inf); the paper's 0.001 is for far longer runs
 
 # training
-STEPS = 5000             # one step is one update of D, then one of G and of k
+STEPS = 4000             # one step is one update of D, then one of G and of k
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
@@ -54,19 +52,11 @@ def error(x, reconstruction):
     return tf.reduce_mean(tf.abs(x - reconstruction), [1, 2, 3])
 
 
-def discriminator(x):
+def discriminator(x, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> L(x) [B]: how badly CODE numbers reconstruct it."""
-    depth = ops.depth(IMAGE_SIZE, CHANNELS)
-    with ops.network('discriminator'):                                                          # for 28 pixels:
-        h = x
-        for number in range(depth):
-            h = ops.conv(h, WIDTH << number, f'conv{number + 1}', activation=tf.nn.elu)         # [B, 7, 7, 2 WIDTH]
-        shape = h.shape[1:]
-        h = ops.dense(tf.reshape(h, [-1, math.prod(shape)]), CODE, 'code')
-        h = tf.reshape(ops.dense(h, math.prod(shape), 'project', activation=tf.nn.elu), [-1, *shape])
-        for number in range(1, depth):
-            h = ops.conv_transpose(h, WIDTH << depth - 1 - number, f'deconv{number}', activation=tf.nn.elu)
-        return error(x, ops.conv_transpose(h, CHANNELS, f'deconv{depth}'))                      # of [B, 28, 28, CHANNELS]
+    with ops.network('discriminator', initializer=ops.normal(0.02)):
+        code = ops.dense(ops.conv_stack(x, WIDTH, training), CODE, 'code')
+        return error(x, ops.deconv_stack(code, IMAGE_SIZE, CHANNELS, WIDTH, training))
 
 
 def losses(real_error, fake_error, k):
@@ -89,9 +79,9 @@ def main():
 
     fake = generator(z, training=True)
     with tf.name_scope('real'):
-        real_errors = discriminator(x)
+        real_errors = discriminator(x, training=True)
     with tf.name_scope('fake'):
-        fake_errors = discriminator(fake)
+        fake_errors = discriminator(fake, training=True)
 
     with tf.variable_scope('balance'):
         k = tf.get_variable('k', [], initializer=tf.zeros_initializer(), constraint=lambda k: tf.clip_by_value(k, 0.0, 1.0))
