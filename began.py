@@ -26,7 +26,7 @@ HIDDEN = 256             # units of G's first layer
 CODE = 64                # length of D's code; the paper's
 
 # balance
-GAMMA = 1.0              # E L(G(z)) / E L(x) in balance, in (0, 1]; the paper's 0.3 to 0.7 make most digits a 1 (docs/energy.md)
+GAMMA = 1.0              # E L(G(z)) / E L(x) in balance, in (0, 1]; the paper: 0.3 to 0.7, for less variety (docs/energy.md)
 K_LEARNING_RATE = 0.2    # lambda_k, how fast k moves, in [0, inf); the paper's 0.001 is for far longer runs
 
 # training
