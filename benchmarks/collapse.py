@@ -5,7 +5,8 @@
 
 docs/collapse.json keeps every cell that was measured, with its command, so that the same command goes on where it stopped, and
 only cells whose commands have changed are measured again; docs/collapse.md is the table of what there is. All rows have
-the same networks, data, updates, batches, latents and learning rates, those of COMMON, unless a row says otherwise.
+the same networks, data, updates, batches, latents and learning rates, those of COMMON, unless a row says otherwise. A script
+with networks of its own, which take pictures alone, has a row on pictures.
 """
 import collections
 import csv
@@ -30,7 +31,8 @@ COMMON = {  # flags of every run on a data set; a row's own come after them and 
                      '--weight-average 0.99 --eval-every 1500',
 }
 QUIET = '--sample-every 0 --checkpoint-every 0 --log-every 100'
-Row = collections.namedtuple('Row', 'script flags planes pictures', defaults=['', '', ''])  # the last: more flags, for one kind
+# planes, pictures: more flags, for one kind of data; planes is None where the script takes pictures alone
+Row = collections.namedtuple('Row', 'script flags planes pictures', defaults=['', '', ''])
 REMEDIES = {
     'plain GAN': Row('toy.py'),
     'packing 2': Row('toy.py', '--packing 2'),
@@ -60,7 +62,13 @@ PENALTIES = {f'{name} {value}': Row('objectives.py', f'--objective non-saturatin
 PENALTIES['wasserstein, lipschitz-penalty'] = Row('objectives.py', '--objective wasserstein --penalty lipschitz-penalty')
 OBJECTIVES = {name if found.penalty == 'none' else f'{name}, {found.penalty}': Row('objectives.py', f'--objective {name}')
               for name, found in objectives.OBJECTIVES.items() if name != 'non-saturating'}
-ROWS = {**REMEDIES, **PENALTIES, **OBJECTIVES}
+ENERGIES = {  # their networks are their own: D is an auto-encoder, with twice the work
+    'energy of an auto-encoder (EBGAN-PT)': Row('ebgan.py', '', None, '--d-learning-rate 1e-3'),
+    'energy of an auto-encoder, without the pulling-away term (EBGAN)': Row(
+        'ebgan.py', '--pull-away 0', None, '--d-learning-rate 1e-3'),
+    'energy of an auto-encoder, in balance (BEGAN)': Row('began.py', '', None, '--d-learning-rate 1e-3'),
+}
+ROWS = {**REMEDIES, **PENALTIES, **OBJECTIVES, **ENERGIES}
 COLUMNS = {  # data set: {what is measured: (head of its column, format)}
     'ring': {'modes': ('modes of 8', '.1f'), 'quality': ('high quality', '.1%'), 'reverse_kl': ('reverse KL', '.2f')},
     'grid': {'modes': ('modes of 25', '.1f'), 'quality': ('high quality', '.1%'), 'reverse_kl': ('reverse KL', '.2f')},
@@ -82,7 +90,14 @@ def command(name, dataset, seed):
     """The arguments of a run, without its folder."""
     row, plane = ROWS[name], dataset in ('ring', 'grid')
     given = [COMMON['plane' if plane else dataset], QUIET, row.flags, row.planes if plane else row.pictures]
+    if dataset == 'stacked_mnist' and 'CHANNELS' in flags.written(ROOT / row.script):
+        given.append('--channels 3')
     return [row.script, '--dataset', dataset, '--seed', str(seed), *' '.join(given).split()]
+
+
+def takes(name, dataset):
+    """Whether a row's script takes a data set."""
+    return dataset not in ('ring', 'grid') or ROWS[name].planes is not None
 
 
 def measured(arguments, done, run):
@@ -132,8 +147,8 @@ def page(cells):
     models = [line.split(':')[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith('model name')] \
         if cpuinfo.exists() else ['unknown processor']
     commands = '\n'.join(f'    {dataset}: {flags}' for dataset, flags in COMMON.items())
-    own = '\n'.join(f'| {name} | {f"{row.script} {row.flags}".strip()} | {row.planes} | {row.pictures} |'
-                    for name, row in ROWS.items())
+    own = '\n'.join(f'| {name} | {f"{row.script} {row.flags}".strip()} | {planes} | {row.pictures} |'
+                    for name, row in ROWS.items() for planes in ['not run' if row.planes is None else row.planes])
     return f'''# Objectives and remedies, measured
 
 Written by `python -m benchmarks.collapse docs/collapse` ({models[0]}, TensorFlow {tf.__version__}). Mean ± standard
@@ -143,8 +158,9 @@ published tables (2,500 samples, see `plane.measures`; real data have 98.9% of h
 rates and lengths of our own. MNIST: 10,000 samples, under the classifier of metrics.py. Stacked MNIST: 26,000 samples. The
 runs on pictures are short, so that they show how a row begins.
 
-An objective is named with what its paper bounds the critic with, which is updated once in a step here, for all rows alike. A
-cell is measured again only when its command has changed: older ones come from the code of their time.
+Rows of energies have pictures alone: their networks are those of their scripts, in which D is an auto-encoder of pictures with
+about twice the work. An objective is named with what its paper bounds the critic with, which is updated once in a step here,
+for all rows alike. A cell is measured again only when its command has changed: older ones come from the code of their time.
 
 {table(cells)}
 
@@ -179,7 +195,7 @@ def main():
         cells = {}
         for key, value in kept.items():
             name, dataset, seed = key.rsplit('/', 2)
-            if name in ROWS and value['command'] == ' '.join(command(name, dataset, seed)):
+            if name in ROWS and takes(name, dataset) and value['command'] == ' '.join(command(name, dataset, seed)):
                 cells[name, dataset, int(seed)] = value
         return cells
 
@@ -187,7 +203,8 @@ def main():
         with files.replacing(args.path.with_suffix('.md')) as temporary:
             temporary.write_text(page(current()))
 
-    wanted = [(name, dataset, seed) for seed in range(args.seeds) for name in args.only for dataset in args.datasets]
+    wanted = [(name, dataset, seed) for seed in range(args.seeds) for name in args.only for dataset in args.datasets
+              if takes(name, dataset)]
     wanted = [cell for cell in wanted if cell not in current()]
     with tempfile.TemporaryDirectory() as folder:
         runs = {cell: pathlib.Path(folder, str(number)) for number, cell in enumerate(wanted)}

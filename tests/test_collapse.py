@@ -45,3 +45,12 @@ def test_every_objective_has_a_row_with_what_bounds_its_critic():
     rows = list(collapse.ROWS)
     assert 'wasserstein, gradient-penalty' in rows and 'mean-matching, clip' in rows and 'hinge' in rows
     assert len(collapse.OBJECTIVES) == len(collapse.objectives.OBJECTIVES) - 1      # non-saturating is the plain GAN
+
+
+def test_a_script_with_networks_for_pictures_alone_has_a_row_on_pictures():
+    for name in collapse.ENERGIES:
+        assert [collapse.takes(name, dataset) for dataset in collapse.COLUMNS] == [False, False, True, True]
+        assert collapse.command(name, 'stacked_mnist', 0)[-2:] == ['--channels', '3']
+        assert '--channels' not in collapse.command(name, 'mnist', 0)
+    assert all(collapse.takes('plain GAN', dataset) for dataset in collapse.COLUMNS)
+    assert '--channels' not in collapse.command('plain GAN', 'stacked_mnist', 0)      # its script has one of three by itself
