@@ -72,12 +72,12 @@ def decoder(z, y):
 
 
 def code_discriminators(y, z):
-    """Categories y [B, K] and styles z [B, Z_DIM] -> logits [2, B, 1]: is each drawn, or an encoder's?"""
+    """Categories y [B, K] and styles z [B, Z_DIM] -> logits [B, 1] of each: is it drawn, or an encoder's?"""
     logits = []
     for code, name in (y, 'category_discriminator'), (z, 'style_discriminator'):
         with ops.network(name):
             logits.append(ops.dense(ops.dense_stack(code, HIDDEN), 1, 'logits'))
-    return tf.stack(logits)
+    return logits
 
 
 def error(probabilities, labels):
@@ -107,10 +107,11 @@ def main():
     with tf.name_scope('losses'):
         loss = tf.reduce_mean(tf.square(x - decoder(z_x, y_x)), name='loss')
     with tf.name_scope('real'):
-        real_logits = code_discriminators(y, z)              # what is real here are the priors
+        real = code_discriminators(y, z)                     # what is real here are the priors
     with tf.name_scope('fake'):
-        fake_logits = code_discriminators(y_x, z_x)
+        fake = code_discriminators(y_x, z_x)
     with tf.name_scope('losses/'):
+        real_logits, fake_logits = tf.stack(real), tf.stack(fake)
         d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
         fooled = tf.reduce_mean(tf.nn.softplus(-fake_logits), [1, 2])          # -log D(E(x)) of the category and of the style
         scalars = {'loss': loss, 'd_loss': d_loss, 'e_loss': tf.reduce_mean(fooled, name='e_loss')}
