@@ -30,7 +30,7 @@ WIDTH = 32               # channels of the convolutions of the other sizes; the 
 # training
 STEPS = 4000             # one step is an update of D, then one of G, for each size
 BATCH_SIZE = 64          # pictures in an update
-D_LEARNING_RATE = 2e-4   # for Adam
+D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.998   # EMA decay of the weights of all G, used for sampling, in [0, 1); 0 uses the raw weights
