@@ -82,8 +82,7 @@ def base_discriminator(x):
     """x [B, s, s, CHANNELS] -> logits [B, 1]."""
     side = x.shape[1]
     with ops.network(f'{side}x{side}_discriminator'):
-        h = ops.dense_stack(tf.reshape(x, [-1, side * side * CHANNELS]), [HIDDEN, HIDDEN], tf.nn.leaky_relu)
-        return ops.dense(h, 1, 'logits')
+        return ops.dense(ops.dense_stack(x, [HIDDEN, HIDDEN], tf.nn.leaky_relu), 1, 'logits')
 
 
 def detail_generator(low, z, training):
