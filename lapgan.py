@@ -28,7 +28,7 @@ HIDDEN = 512             # units of the fully connected layers for the smallest 
 WIDTH = 32               # channels of the convolutions of the other sizes; the authors' code: 128
 
 # training
-STEPS = 4000             # one step is an update of D, then one of G, for each size
+STEPS = 4000             # one step is an update of D, then one of G, for the pictures; twice as many for each smaller size
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 1e-3   # for Adam
 G_LEARNING_RATE = 1e-3   # the same
@@ -150,10 +150,12 @@ def main():
         with tf.name_scope('losses/'):
             d_loss, g_loss = losses(real_logits, fake_logits, side)
         scalars |= {f'd{side}_loss': d_loss, f'g{side}_loss': g_loss}
+        steps = []
         with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
             for loss, rate, network in (d_loss, D_LEARNING_RATE, 'discriminator'), (g_loss, G_LEARNING_RATE, 'generator'):
-                updates.append(ops.minimize(tf.train.AdamOptimizer(rate, BETA1), loss, f'{side}x{side}_{network}/',
-                                            f'{network[0]}{side}_step'))
+                steps.append(ops.minimize(tf.train.AdamOptimizer(rate, BETA1), loss, f'{side}x{side}_{network}/',
+                                          f'{network[0]}{side}_step'))
+        updates += steps * (IMAGE_SIZE // side)                              # a smaller size is cheaper
 
     def pictures():
         seeds = zip(noise.values(), range(LEVELS + 1), strict=True)

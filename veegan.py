@@ -21,9 +21,10 @@ DATASET = 'grid'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' o
 # networks
 Z_DIM = 2                # length of the latent vector z
 PAIR = 64                # units of D's layer that joins x and z, from 1 to 10000
+LEAST_SD = 0.3           # the least standard deviation of F(x), in (0, 1]; without one F grows certain, and its loss has no bound
 
 # objective
-RECONSTRUCTION = 1.0     # weight of -log p(z | F(G(z))), in [0, inf); the paper: 1
+RECONSTRUCTION = 0.2     # weight of -log p(z | F(G(z))) of a number of z, in [0, inf); the paper: 1, of all of them together
 
 # training
 STEPS = 8000             # one step is an update of D, then one of G and F
@@ -42,10 +43,11 @@ CHECKPOINT_EVERY = 2000  # steps between checkpoints
 
 
 def reconstructor(x):
-    """F: x [B, n] or [B, h, w, c] -> mean and log-deviation [B, Z_DIM] of its noise, by the layers of a discriminator."""
+    """F: x [B, n] or [B, h, w, c] -> mean and deviation [B, Z_DIM] of its noise, by the layers of a discriminator."""
     both = testbed.discriminator(x, 2 * Z_DIM, 'reconstructor')
     with ops.network('reconstructor'):
-        return tf.split(both, 2, axis=1)
+        mean, h = tf.split(both, 2, axis=1)
+        return mean, LEAST_SD + tf.nn.softplus(h)
 
 
 def discriminator(x, z):
@@ -56,13 +58,13 @@ def discriminator(x, z):
     return testbed.logits(h)
 
 
-def losses(real_logits, fake_logits, z, mean, log_sd):
+def losses(real_logits, fake_logits, z, mean, sd):
     """Logits [B, 1] of pairs, z and F(G(z)) [B, Z_DIM] -> (d_loss, g_loss, reconstruction): algorithm 1 of the paper."""
     d_loss = tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits)                  # -log D(x, F(x)) - log(1 - D(G(z), z))
     g_loss = -fake_logits                                                                # log p(G(z), z) / p(x, F(x))
-    reconstruction = tf.square((z - mean) * tf.exp(-log_sd)) / 2 + log_sd                # -log N(z; F(G(z))) - log(2 pi) / 2
+    reconstruction = tf.square((z - mean) / sd) / 2 + tf.math.log(sd)                     # -log N(z; F(G(z))) - log(2 pi) / 2
     return (tf.reduce_mean(d_loss, name='d_loss'), tf.reduce_mean(g_loss, name='g_loss'),
-            tf.reduce_mean(tf.reduce_sum(reconstruction, 1), name='reconstruction'))
+            tf.reduce_mean(reconstruction, name='reconstruction'))
 
 
 def score(points):
@@ -78,15 +80,15 @@ def main():
 
     fake = testbed.generator(z, DATASET, training=True)
     with tf.name_scope('real'):
-        mean, log_sd = reconstructor(x)
+        mean, sd = reconstructor(x)
         with ops.network('reconstructor'):
-            drawn = mean + tf.exp(log_sd) * e
+            drawn = mean + sd * e
         real_logits = discriminator(x, drawn)
     with tf.name_scope('fake'):
-        fake_logits, (mean, log_sd) = discriminator(fake, z), reconstructor(fake)
+        fake_logits, (mean, sd) = discriminator(fake, z), reconstructor(fake)
 
     with tf.name_scope('losses'):
-        d_loss, g_loss, reconstruction = losses(real_logits, fake_logits, z, mean, log_sd)
+        d_loss, g_loss, reconstruction = losses(real_logits, fake_logits, z, mean, sd)
         scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'reconstruction': reconstruction,
                    'D(x, F(x))': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x_F_x'),
                    'D(G(z), z)': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z_z')}

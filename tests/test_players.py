@@ -72,7 +72,7 @@ def test_the_loss_of_g_is_a_kl_divergence_at_the_best_d():
     """D of logistic regression is at its best log p / q; then E_q -D = KL(q || p), and D's loss is 2 ln 2 - 2 JSD."""
     s = tf.constant(np.log(P / Q), tf.float32)
     zeros = tf.zeros([8, 2])
-    d_loss, g_loss, _ = veegan.losses(at(DATA, s), at(SAMPLES, s), zeros, zeros, zeros)
+    d_loss, g_loss, _ = veegan.losses(at(DATA, s), at(SAMPLES, s), zeros, zeros, zeros + 1)
     slope, = tf.gradients(d_loss, s)
     d_loss, g_loss, slope = evaluate([d_loss, g_loss, tf.convert_to_tensor(slope)])
     middle = (P + Q) / 2
@@ -83,10 +83,20 @@ def test_the_loss_of_g_is_a_kl_divergence_at_the_best_d():
 
 
 def test_noise_is_reconstructed_by_its_likelihood():
-    z, mean, log_sd = (random(6, 3, seed=seed) for seed in range(3))
-    _, _, found = veegan.losses(tf.zeros([6, 1]), tf.zeros([6, 1]), *map(tf.constant, (z, mean, log_sd)))
-    expected = -scipy.stats.norm.logpdf(z, mean, np.exp(log_sd)).sum(1).mean() - 3 * np.log(2 * np.pi) / 2
+    z, mean, sd = random(6, 3, seed=0), random(6, 3, seed=1), np.exp(random(6, 3, seed=2))
+    _, _, found = veegan.losses(tf.zeros([6, 1]), tf.zeros([6, 1]), *map(tf.constant, (z, mean, sd)))
+    expected = -scipy.stats.norm.logpdf(z, mean, sd).mean() - np.log(2 * np.pi) / 2
     assert evaluate(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_reconstructor_is_never_certain(build):
+    """Without a least deviation the likelihood of a z that F gets right grows without end: -log sd."""
+    build('veegan', DATASET='ring', LEAST_SD=0.3)
+    _, sd = veegan.reconstructor(tf.constant(1e4 * random(50, 2), tf.float32))       # far away, where its outputs are large
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        found = session.run(sd)
+    assert found.min() == pytest.approx(0.3) and found.max() > 100
 
 
 def test_the_reconstructor_learns_from_the_reconstruction_alone(build):
