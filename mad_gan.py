@@ -1,7 +1,7 @@
 """MAD-GAN: Ghosh, Kulharia, Namboodiri, Torr & Dokania 2017, "Multi-Agent Diverse Generative Adversarial Networks",
 arXiv:1704.02906.
 
-Several generators share all layers but the last. D has to tell real samples from generated ones *and* to name the generator of
+Several generators share all layers but one. D has to tell real samples from generated ones *and* to name the generator of
 these. To be able to, it pushes the generators apart, each to modes of its own; together they have to cover the data.
 
     python mad_gan.py --dataset grid
@@ -21,6 +21,7 @@ DATASET = 'grid'         # 'ring', 'grid', 'spirals', 'mnist', 'fashion_mnist' o
 # networks
 Z_DIM = 2                # length of the latent vector z
 GENERATORS = 8           # K, from 1 to 100; 1 is the plain GAN
+OWN = 'last'             # 'last' or 'first': the layer that each has of its own; the first in Hoang et al. (arXiv:1708.02556)
 
 # training
 STEPS = 16000            # one step is an update of D, then one of all generators
@@ -40,6 +41,11 @@ CHECKPOINT_EVERY = 2000  # steps between checkpoints
 
 def generator(z, index, training):
     """z [B, Z_DIM] from N(0, 1), which generator of K, one-hot [B, K] -> its samples [B, 2] or [B, 28, 28, C]."""
+    if OWN == 'first':
+        with ops.network('generator'):                                                   # weights and offsets of each one's own
+            apart = tf.reshape(index[:, :, None] * z[:, None], [-1, GENERATORS * Z_DIM])
+            z = tf.concat([apart, index], 1)
+        return testbed.generator(z, DATASET, training)
     h = testbed.hidden(z, DATASET, training)
     every = [testbed.output(h, DATASET, f'generator{number}') for number in range(1, GENERATORS + 1)]
     with ops.network('generator'):

@@ -50,6 +50,11 @@ for batch in 64, 128:
         'PyTorch compile, bf16 autocast': f'pytorch conv {batch} bfloat16 compile',
         'JAX jit + scan, float32': f'jax_scan conv {batch} float32 products',
         'JAX jit + scan, bf16': f'jax_scan conv {batch} bfloat16 products'})
+WORKLOADS['pix2pix-64'] = ('pix2pix.py, grey into colour, 64 pixels, batch 32', {
+    **{f'this project, {precision}': 'ours pix2pix --dataset COLOUR --task colour --image-size 64 --channels 3 --batch-size 32 '
+                                     f'--precision {precision}' for precision in ('float32', 'mixed')},
+    'PyTorch eager, float32': 'pytorch_pix2pix 32 float32',
+    'PyTorch eager, bf16 autocast': 'pytorch_pix2pix 32 bfloat16'})
 
 
 class Contestant:
