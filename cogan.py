@@ -43,15 +43,9 @@ PAIRS = 10000            # drawn pairs whose agreement is measured, from 1 to 10
 COLUMNS = 16             # pairs in a picture, from 1 to 1000
 
 
-def edges(x):
-    """x [B, h, w, c] in [-1, 1] -> the largest pixel of each 3x3 neighbourhood less the one in its middle, in [-1, 1]."""
-    return tf.nn.max_pool2d(x, 3, 1, 'SAME') - x - 1
-
-
 def transformed(x):
     """Pictures of domain 1 -> those of domain 2 that belong to them, both in [-1, 1]."""
-    with tf.name_scope(TASK):
-        return {'edges': edges, 'negative': tf.negative}[TASK](x)
+    return {'edges': translation.edges, 'negative': translation.negative}[TASK](x)
 
 
 def through(layers, h):
