@@ -14,6 +14,8 @@ import math
 import data
 import ops
 import run
+import translation
+
 import tensorflow.compat.v1 as tf
 
 # data
@@ -26,6 +28,8 @@ TASK = 'edges'           # 'edges' or 'negative': what the pictures of domain 2 
 Z_DIM = 100              # length of the latent vector z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 HIDDEN = 256             # units of a fully connected layer
+LAST = 8                 # channels of G's last shared layer, from 1 to 65536
+KERNEL = 5               # pixels on a side of the last layer's kernels, from 1 to 28
 G_OWN = 1                # last layers of G that each domain has for itself, from 1 to 12; all (4 for 28 pixels) couple nothing
 D_OWN = 1                # first layers of D, the same
 
@@ -66,11 +70,12 @@ def generator(z, training, domains=(1, 2)):
         h = norm(ops.dense(h, side * side * width, 'dense2', bias=False), 'norm2')
         return tf.reshape(h, [-1, side, side, width])                                    # [B, 7, 7, 2 WIDTH]
 
-    def double(number):                                                                  # [B, 14, 14, WIDTH]
-        return lambda h: norm(ops.conv_transpose(h, width >> number, f'deconv{number}', bias=False), f'norm{number + 2}')
+    def double(number):                                                                  # [B, 14, 14, WIDTH], then LAST
+        filters = width >> number if number < depth else LAST
+        return lambda h: norm(ops.conv_transpose(h, filters, f'deconv{number}', bias=False), f'norm{number + 2}')
 
-    layers = [lambda h: norm(ops.dense(h, HIDDEN, 'dense1', bias=False), 'norm1'), project, *map(double, range(1, depth)),
-              lambda h: ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)]   # [B, 28, 28, CHANNELS]
+    layers = [lambda h: norm(ops.dense(h, HIDDEN, 'dense1', bias=False), 'norm1'), project, *map(double, range(1, depth + 1)),
+              lambda h: ops.conv(h, CHANNELS, 'pixels', size=KERNEL, stride=1, activation=tf.tanh)]   # [B, 28, 28, CHANNELS]
     with ops.network('generator', initializer=ops.normal(0.02)):
         shared, images = through(layers[:-G_OWN], z), []
         for domain in domains:
