@@ -7,7 +7,7 @@ import contextlib
 import math
 import pathlib
 
-from plumbing import files, graph, networks, pixels, runfolder
+from plumbing import archives, files, graph, networks, pixels, runfolder
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -270,7 +270,32 @@ def generator(folder, best=False):
     return found
 
 
+def translator(folder, best=False):
+    """(the generator of a run that makes images of images, the test pictures uint8 [N, h, w, c] that it is drawn from, the classes
+    [N] that they show, or None); None where it makes them of latents. Raises files.UserError as `Loaded` and `archives.read` do.
+    """
+    found = Loaded(folder, 'generator-best' if best else 'generator')
+    if not networks.translates(found.inputs, found.output):
+        return None
+    images, labels = archives.read(pathlib.Path(folder) / 'inputs.npz')
+    if images.shape[1:] != tuple(next(iter(found.inputs.values())).shape):
+        raise files.UserError(f'{folder}/inputs.npz holds pictures of another size than its generator takes: the training command '
+                              'writes it again')
+    return found, images, labels
+
+
+def translated(network, images):
+    """What a network makes of images uint8 [N, h, w, c], uint8 [N, H, W, C]. network: a `Loaded` of images alone."""
+    name, = network.inputs
+    return np.concatenate([network.draw({name: pixels.to_float(images[i:i + 4 * BATCH])}) for i in range(0, len(images), 4 * BATCH)])
+
+
 def samples(folder, count, seed=0, best=False):
-    """`count` samples of a run, uint8 [count, H, W, C]; a seed's first samples are the same for every count."""
+    """`count` samples of a run, uint8 [count, H, W, C]; a seed's first samples are the same for every count.
+
+    Of a generator that takes pictures they are what it makes of the first test pictures, as many as there are.
+    """
+    if (found := translator(folder, best)) is not None:
+        return translated(found[0], found[1][:count])
     generate = generator(folder, best)
     return generate.draw(networks.draw(generate.inputs, count, seed))
