@@ -113,8 +113,11 @@ def class_names(files):
     return names, ''
 
 
-def find(folder):
-    """[(name, size, time)] of the picture files under a folder, sorted by name: '/' between its parts, nanoseconds."""
+def find(folder, least=2):
+    """[(name, size, time)] of the picture files under a folder, sorted by name: '/' between its parts, nanoseconds.
+
+    Raises UserError if it is no folder, or holds fewer than `least` of them.
+    """
     if not os.path.isdir(folder):
         raise UserError(f'{folder} is a file: give the folder it is in' if os.path.exists(folder)
                         else f'the folder {folder} does not exist')
@@ -134,9 +137,9 @@ def find(folder):
                     found.append((inside + entry.name, status.st_size, status.st_mtime_ns))
                 else:
                     others += 1
-    if len(found) < 2:
+    if len(found) < least:
         aside = ' and '.join(text for number, text in [(others, f'{others:,} other files'), (
             links, f'{links:,} symbolic links, which are not followed')] if number)
         raise UserError(f'{folder} holds {"one picture" if found else "no pictures"} ({", ".join(SUFFIXES)})'
-                        f'{f", but {aside}" if aside else ""}: it takes at least two')
+                        f'{f", but {aside}" if aside else ""}: it takes at least {"two" if least == 2 else "one"}')
     return sorted(found)

@@ -264,9 +264,23 @@ def saved(folder, name):
 
 def generator(folder, best=False):
     """The generator of a run: the last one, or the one that measured best while training. files.UserError if there is none."""
-    found = Loaded(folder, 'generator-best' if best else 'generator')
+    return _drawn(folder, 'generator', Loaded(folder, 'generator-best' if best else 'generator'))
+
+
+def sampled(folder, name='generator', best=False):
+    """A network of a run that makes samples, of latents (`networks.can_be_drawn`) or of images (`networks.translates`).
+
+    Raises files.UserError, which names those that there are, for other networks, and as `Loaded` does.
+    """
+    if name != 'generator' and name not in (described := runfolder.read(folder)['networks']):
+        raise files.UserError(files.one_line(f'{folder} has no network {name!r}: it has {", ".join(described)}'))
+    found = Loaded(folder, f'{name}-best' if best else name)
+    return found if networks.translates(found.inputs, found.output) else _drawn(folder, name, found)
+
+
+def _drawn(folder, name, found):
     if not networks.can_be_drawn(found.inputs):
-        raise files.UserError(f'the generator of {folder} takes images, not latents: there is nothing to draw it from')
+        raise files.UserError(f'the {name} of {folder} takes images, not latents: there is nothing to draw it from')
     return found
 
 
@@ -277,11 +291,19 @@ def translator(folder, best=False):
     found = Loaded(folder, 'generator-best' if best else 'generator')
     if not networks.translates(found.inputs, found.output):
         return None
+    return found, *given(folder, found)
+
+
+def given(folder, network):
+    """(the test pictures uint8 [N, h, w, c] that the generator of a run is drawn from, the classes [N] that they show, or None).
+
+    network: it, or one that takes pictures of the same shape. Raises files.UserError where there are none of that.
+    """
     images, labels = archives.read(pathlib.Path(folder) / 'inputs.npz')
-    if images.shape[1:] != tuple(next(iter(found.inputs.values())).shape):
+    if images.shape[1:] != tuple(next(iter(network.inputs.values())).shape):
         raise files.UserError(f'{folder}/inputs.npz holds pictures of another size than its generator takes: the training command '
                               'writes it again')
-    return found, images, labels
+    return images, labels
 
 
 def translated(network, images):
