@@ -1,9 +1,8 @@
 """CoGAN: Liu & Tuzel 2016, "Coupled Generative Adversarial Networks", arXiv:1606.07536.
 
-Two GANs, one for each of two kinds of pictures, draw from the same latents. The generators share all layers but those nearest to
-the pixels, the discriminators all but those: what a picture is of is decided once, how each kind looks is decided apart. So they
-draw pairs, a digit and its edges, though no pair was ever shown to them: one half of the digits is known as digits alone, the
-other half as edges alone.
+Two GANs, one for each of two kinds of pictures, draw from the same latents, and share all layers but those nearest to the pixels.
+What a picture is of is decided once, for both, and how it looks is decided apart: so they draw pairs, a digit and its edges,
+though no pair was ever shown to them. One half of the digits is known as digits alone, the other half as edges alone.
 
     python cogan.py --dataset mnist --task edges
 
@@ -26,12 +25,12 @@ TASK = 'edges'           # 'edges' or 'negative': what the pictures of domain 2 
 
 # networks
 Z_DIM = 100              # length of the latent vector z
-WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
+WIDTH = 64               # channels of the layer before G's sketch, and of D's first; each layer further in has twice as many
 HIDDEN = 256             # units of a fully connected layer
-LAST = 8                 # channels of G's last shared layer, from 1 to 65536
-KERNEL = 5               # pixels on a side of the last layer's kernels, from 1 to 28
-G_OWN = 1                # last layers of G that each domain has for itself, from 1 to 12; all (4 for 28 pixels) couple nothing
-D_OWN = 1                # first layers of D, the same
+SKETCH = 1               # channels of the sketch, all that both domains know of a picture; 3 may suit colour
+DETAIL = 32              # channels of the layer that each domain draws from the sketch
+KERNEL = 5               # pixels on a side of the kernels behind the sketch, from 1 to 64: what is drawn is drawn nearby
+SHARED = True            # share all of G before the sketch is drawn from, and all of D but its first layer
 
 # training
 STEPS = 4000             # one step is one update of both D, then one of both G
@@ -52,59 +51,57 @@ def transformed(x):
     return {'edges': translation.edges, 'negative': translation.negative}[TASK](x)
 
 
-def through(layers, h):
-    for layer in layers:
-        h = layer(h)
-    return h
+def sketch(z, training):
+    """z [B, Z_DIM] from N(0, 1) -> all that both domains know of a picture [B, IMAGE_SIZE, IMAGE_SIZE, SKETCH], in [-1, 1]."""
+    depth = ops.depth(IMAGE_SIZE, CHANNELS)
+    side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                                # for 28 pixels:
+    h = ops.batch_norm(ops.dense(z, HIDDEN, 'dense1', bias=False), training, 'norm1', activation=tf.nn.relu)
+    h = ops.dense(h, side * side * filters, 'dense2', bias=False)
+    h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
+    h = tf.reshape(h, [-1, side, side, filters])                                           # [B, 7, 7, 2 WIDTH]
+    for number in range(1, depth):
+        h = ops.conv_transpose(h, filters >> number, f'deconv{number}', bias=False)        # [B, 14, 14, WIDTH]
+        h = ops.batch_norm(h, training, f'norm{number + 2}', activation=tf.nn.relu)
+    return ops.conv_transpose(h, SKETCH, f'deconv{depth}', activation=tf.tanh)             # [B, 28, 28, SKETCH]
+
+
+def rendered(h, training):
+    """Sketches h -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
+    h = ops.conv(h, DETAIL, 'detail', size=KERNEL, stride=1, bias=False)
+    h = ops.batch_norm(h, training, 'detail_norm', activation=tf.nn.relu)
+    return ops.conv(h, CHANNELS, 'pixels', size=KERNEL, stride=1, activation=tf.tanh)
 
 
 def generator(z, training, domains=(1, 2)):
-    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] of each of the domains, a list."""
-    depth = ops.depth(IMAGE_SIZE, CHANNELS)
-    side, width = IMAGE_SIZE >> depth, WIDTH << depth - 1                                # for 28 pixels:
-
-    def norm(h, name):
-        return ops.batch_norm(h, training, name, activation=tf.nn.relu)
-
-    def project(h):
-        h = norm(ops.dense(h, side * side * width, 'dense2', bias=False), 'norm2')
-        return tf.reshape(h, [-1, side, side, width])                                    # [B, 7, 7, 2 WIDTH]
-
-    def double(number):                                                                  # [B, 14, 14, WIDTH], then LAST
-        filters = width >> number if number < depth else LAST
-        return lambda h: norm(ops.conv_transpose(h, filters, f'deconv{number}', bias=False), f'norm{number + 2}')
-
-    layers = [lambda h: norm(ops.dense(h, HIDDEN, 'dense1', bias=False), 'norm1'), project, *map(double, range(1, depth + 1)),
-              lambda h: ops.conv(h, CHANNELS, 'pixels', size=KERNEL, stride=1, activation=tf.tanh)]   # [B, 28, 28, CHANNELS]
+    """z [B, Z_DIM] from N(0, 1) -> [images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1], ...], of each of the domains."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        shared, images = through(layers[:-G_OWN], z), []
+        shared, images = sketch(z, training) if SHARED else None, []
         for domain in domains:
             with tf.variable_scope(f'domain{domain}'):
-                images.append(through(layers[-G_OWN:], shared))
+                images.append(rendered(shared if SHARED else sketch(z, training), training))
         return images
 
 
-def discriminator(images, training):
-    """Images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] of each domain -> logits [2 B, 1], those of domain 1 first."""
+def judged(h, training):
+    """First features h [B, s, s, WIDTH] of images -> logits [B, 1]."""
     depth = ops.depth(IMAGE_SIZE, CHANNELS)
+    for number in range(2, depth + 1):
+        h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)                  # [B, 7, 7, 2 WIDTH]
+        h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
+    h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
+    h = ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
+    return ops.dense(h, 1, 'dense2')
 
-    def norm(h, number):
-        return ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.leaky_relu)
 
-    def halve(number):                                                                   # [B, 7, 7, 2 WIDTH]
-        return lambda h: norm(ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False), number - 1)
-
-    def dense(h):
-        return norm(ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False), depth)
-
-    layers = [lambda h: ops.conv(h, WIDTH, 'conv1', activation=tf.nn.leaky_relu),        # [B, 14, 14, WIDTH]
-              *map(halve, range(2, depth + 1)), dense, lambda h: ops.dense(h, 1, 'dense2')]
+def discriminator(images, training):
+    """Images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1], of each domain -> logits [2 B, 1], those of domain 1 first."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        own = []
+        found = []
         for domain, x in enumerate(images, 1):
             with tf.variable_scope(f'domain{domain}'):
-                own.append(through(layers[:D_OWN], x))
-        return through(layers[D_OWN:], tf.concat(own, 0))
+                h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)               # [B, 14, 14, WIDTH]
+                found.append(h if SHARED else judged(h, training))
+        return judged(tf.concat(found, 0), training) if SHARED else tf.concat(found, 0)
 
 
 def losses(real_logits, fake_logits):
