@@ -6,18 +6,21 @@ The U-Net and the discriminator of patches are those of Isola et al. 2016 (arXiv
 blocks is that of Zhu et al. 2017 (arXiv:1703.10593, section 7.2), after Johnson et al. 2016 (arXiv:1603.08155). All are
 smaller, and take pictures of 28 pixels as well as of 64.
 """
+import contextlib
+import io
 import math
 import typing
 
 import data
 import ops
-from plumbing import files
+from plumbing import features, files, measures
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 LINE = 0.25              # of white: edges above it are lines
 SHRUNK = 4               # times smaller are the pictures that `small` leaves: 7 pixels of 28
+COUNT = 2000             # test pictures that are compared with the truth, at most
 SLANT = 0.5              # pixels that a row is moved by, more than the row below it
 
 
@@ -35,7 +38,8 @@ def edges(x):
 
 def negative(x):
     """White for black: -x."""
-    return tf.negative(x, name='negative')
+    with tf.name_scope('negative'):
+        return -x
 
 
 def lines(x):
@@ -119,6 +123,44 @@ def pairs(source, dataset, name, size, channels, batch_size):
         *test_x, test_y = [data.stored(np.asarray(images), name) for images, name in zip(test, ('images', 'truth'), strict=False)]
         test_x = make(test_y) if make else test_x[0]
     return Pairs(make(y) if make else x[0], y, test_x, test_y, None if data.full_name(dataset) == 'stacked_mnist' else labels)
+
+
+class Unpaired(typing.NamedTuple):
+    """Batches of two kinds, x and y [B, s, s, C], which do not belong together; all test pictures of both, in pairs if `paired`,
+    and the classes [N] that those of x show, or None."""
+    x: tf.Tensor
+    y: tf.Tensor
+    test_x: tf.Tensor
+    test_y: tf.Tensor
+    labels: np.ndarray | None
+    paired: bool
+
+
+def unpaired(source, dataset, name, size, channels, batch_size):
+    """The Unpaired of two sets, `source` and `dataset`; or of what `reversible` makes of one half of the set, and of the other half.
+
+    Each set is shuffled on its own. Raises files.UserError as data.load does.
+    """
+    make = None if source else reversible(name)[0]
+    train_y, _ = data.load(dataset, 'train', size, channels)
+    test_y, labels = data.load(dataset, 'test', size, channels)
+    if make:
+        train_x, train_y = train_y[1::2], train_y[::2]          # no picture is in both kinds
+    else:
+        if data.full_name(source) == data.full_name(dataset):
+            raise files.UserError(f'{source} is given twice: --source and --dataset are two kinds of pictures')
+        (train_x, _), (test_x, labels) = data.load(source, 'train', size, channels), (data.load(source, 'test', size, channels)[0], None)
+    x, y = data.batches(train_x, batch_size, 'source'), data.batches(train_y, batch_size)
+    with tf.variable_scope('test'):
+        test_y = data.stored(np.asarray(test_y), 'truth')
+        test_x = make(test_y) if make else data.stored(np.asarray(test_x))
+    labels = None if data.full_name(dataset) == 'stacked_mnist' else labels
+    return Unpaired(make(x) if make else x, y, test_x, test_y, labels, bool(make))
+
+
+def reversible(name):
+    """(the function from pictures to those of the kind `name`, the function back, or None where there is none)."""
+    return {'negative': (negative, negative), 'slant': (slanted, lambda x: slanted(x, -SLANT)), 'edges': (edges, None)}[name]
 
 
 def shown(x, channels):
@@ -209,13 +251,13 @@ def patch(layers):
 
 # Measures
 
-def agreement(translate, given, truth, name=''):
-    """How near translate(given) is to the truth, both [N, s, s, C], the means over the pictures: {measure + name: scalar tensor}.
+def agreement(translate, given, truth, name='test'):
+    """How near translate(given) is to the truth, both [N, s, s, C], the means over the pictures: {name_measure: scalar tensor}.
 
     l1: mean distance of a pixel, in units of [0, 1]; psnr: 10 log10(1 / mean squared error) in decibels; ssim: Wang et al. 2004,
     of windows of 11 pixels, so that pictures of fewer have none.
     """
-    channels = given.shape[3]
+    given, truth, channels = given[:COUNT], truth[:COUNT], given.shape[3]
 
     def block(both):
         found, y = (translate(both[..., :channels]) + 1) / 2, (both[..., channels:] + 1) / 2
@@ -225,4 +267,39 @@ def agreement(translate, given, truth, name=''):
         return tf.stack(columns, 1)
 
     means = tf.reduce_mean(ops.in_blocks(block, tf.concat([given, truth], 3)), 0)
-    return {f'{measure}{name}': mean for measure, mean in zip(('l1', 'psnr', 'ssim'), tf.unstack(means), strict=False)}
+    return {f'{name}_{measure}': mean for measure, mean in zip(('l1', 'psnr', 'ssim'), tf.unstack(means), strict=False)}
+
+
+def both_ways(g, f, found, dataset, name):
+    """How good two translators are that should invert each other, g from x to y and f back: {name: scalar tensor}.
+
+    The distance from x, and from y, of the way there and back; of `paired` pictures also `agreement` of both ways. What f makes is
+    no picture of the data set, but what undoes the kind `name` makes it one again: so its share of right classes and its Frechet
+    distance can be told by the set's classifier, as run.train tells those of g.
+    """
+    cycles = agreement(lambda x: f(g(x)), found.test_x, found.test_x, 'test_cycle') | agreement(
+        lambda y: g(f(y)), found.test_y, found.test_y, 'test_back_cycle')
+    numbers = {key: scalar for key, scalar in cycles.items() if key.endswith('l1')}
+    if found.paired:
+        numbers |= agreement(g, found.test_x, found.test_y, 'test') | agreement(f, found.test_y, found.test_x, 'test_back')
+        undo = reversible(name)[1]
+        if undo and data.full_name(dataset) in features.CLASSIFIERS and found.y.shape[1:] == [28, 28, 1]:
+            numbers |= read_by_classifier(lambda y: undo(f(y)), found.test_y, found.labels, data.full_name(dataset), 'test_back')
+    return numbers
+
+
+def read_by_classifier(translate, given, labels, dataset, name):
+    """Of translate(given [N, 28, 28, 1]): the share in which the set's classifier sees the classes `labels` [N], and the Frechet
+    distance from as many training pictures: {name_accuracy, name_frechet: scalar tensor}."""
+    count = min(COUNT, given.shape[0])
+    with contextlib.redirect_stdout(io.StringIO()):                     # where the data are has been printed already
+        reference = features.features(measures.subset(data.load(dataset)[0], count), dataset)[0]
+    weights = features.read_weights(dataset)
+
+    def read(x):
+        images = tf.round((tf.clip_by_value(translate(x), -1, 1) + 1) * 127.5) / 127.5 - 1        # as bytes would be
+        return tf.concat(features.classifier(images, weights), 1)                                 # [B, 64 + 10]
+
+    found, size = ops.in_blocks(read, given[:count]), reference.shape[1]
+    return {f'{name}_accuracy': ops.outside(lambda found: (found[:, size:].argmax(1) == labels[:count]).mean(), found),
+            f'{name}_frechet': ops.outside(lambda found: measures.frechet_distance(reference, found[:, :size]), found)}

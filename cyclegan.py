@@ -1,0 +1,152 @@
+"""CycleGAN: Zhu, Park, Isola & Efros 2017, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",
+arXiv:1703.10593.
+
+Two sets of pictures, and nobody knows which belongs to which. G turns pictures x of the one kind into pictures y of the other, F
+turns them back, and a discriminator for each kind judges what they make. What leads there and back again must end where it began:
+so G cannot make just any picture of the other kind.
+
+    python cyclegan.py --dataset mnist --task negative
+
+Page: docs/translation.md
+"""
+import data
+import ops
+import run
+import translation
+from plumbing import cluster, files
+
+import tensorflow.compat.v1 as tf
+
+# data
+DATASET = 'mnist'          # pictures y: mnist, fashion_mnist, stacked_mnist, a folder, or half of its pictures, FOLDER:right
+SOURCE = ''                # pictures x: another set or folder; '' has TASK make them of half of DATASET
+TASK = 'negative'          # 'negative', 'edges' or 'slant': what x are, if there is no SOURCE
+IMAGE_SIZE = 28            # pixels on a side, a multiple of 4, from 8 to 4096
+CHANNELS = 1               # 1 is grey, 3 is colour
+
+# networks
+WIDTH = 16                 # channels of the layers nearest to the pixels; 4 times as many in the residual blocks; the paper's: 64
+BLOCKS = 3                 # residual blocks of G and F, from 1 to 20; the paper's: 6 for 128 pixels, 9 for 256
+PATCH_LAYERS = 1           # of a discriminator, that halve the side, from 1 to 5: 1 looks at patches of 16x16, the paper's 3 of 70
+POOL = 50                  # pictures of G and of F that are kept for the discriminators, from 0 to 1000; 0 shows them the last alone
+
+# loss
+CYCLE_WEIGHT = 10.0        # of the way there and back again, in (0, inf); the paper's lambda
+IDENTITY_WEIGHT = 5.0      # of leaving pictures alone that are of the right kind already, in [0, inf); section 5.2: lambda / 2
+
+# training
+STEPS = 3000               # one step is one update of both discriminators, then one of G and F
+BATCH_SIZE = 8             # pictures of each kind in an update; the paper's is 1
+D_LEARNING_RATE = 2e-4     # for Adam
+G_LEARNING_RATE = 1e-3     # of G and F; the paper's is 2e-4 for all
+DECAY = True               # let the learning rates fall to 0 in a straight line over the second half, as in the paper
+BETA1 = 0.5                # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.998     # EMA decay of the weights of G and F, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                   # random seed
+
+# reports
+COLUMNS = 16               # test pictures that are drawn, from 1 to 1000
+
+
+def translator(name):
+    """The network `name`: x [B, s, s, CHANNELS] in [-1, 1] -> pictures of the other kind, like x."""
+    def network(x):
+        with ops.network(name, initializer=ops.normal(0.02)):
+            return translation.resnet(x, CHANNELS, WIDTH, BLOCKS)
+    return network
+
+
+def discriminator(x, name):
+    """x [B, s, s, CHANNELS] -> scores [B, h, w, 1] of patches, by the network `name`: 1 is to mean real, 0 made."""
+    with ops.network(name, initializer=ops.normal(0.02)):
+        return translation.patchgan(x, WIDTH, PATCH_LAYERS, translation.instance_norm)
+
+
+def pooled(fake, name):
+    """Pictures made [B, s, s, c], half of them exchanged for earlier ones; for the discriminator `name`, whose update keeps them.
+
+    Section 4: as soon as the pool is full, each picture takes the place of a random one with a chance of 1 / 2, and that one is
+    shown instead (Shrivastava et al. 2016, arXiv:1612.07828). Pool and count are variables, so that a resumed run has them.
+    """
+    if not POOL:
+        return fake
+    count = fake.shape[0]
+    with ops.network(name), tf.variable_scope('pool'):
+        pool = tf.get_variable('pictures', [POOL, *fake.shape[1:]], initializer=tf.zeros_initializer(), trainable=False)
+        filled = tf.get_variable('filled', [], tf.int32, initializer=tf.zeros_initializer(), trainable=False)
+        before = filled.read_value()
+        full = before >= POOL
+        drawn = tf.math.top_k(ops.uniform([POOL], 'places'), count).indices           # all different
+        places = tf.where_v2(full, drawn, (before + tf.range(count)) % POOL)          # [B]
+        kept = tf.gather(pool, places)
+        swapped = (ops.uniform([count], 'swapped') < 0.5)[:, None, None, None]
+        shown = tf.where_v2(full & swapped, kept, fake)
+        new = tf.where_v2(~full | swapped, fake, kept)
+
+        def update():
+            with tf.control_dependencies([shown]):                                    # what was kept has been read
+                return tf.group(pool.scatter_update(tf.IndexedSlices(new, places)), filled.assign(tf.minimum(before + count, POOL)))
+        ops.with_update(update)
+        return shown
+
+
+def main():
+    if POOL and BATCH_SIZE > POOL:
+        raise files.UserError(f'BATCH_SIZE is {BATCH_SIZE}, more than the POOL of {POOL}')
+    if POOL and cluster.size() > 1:
+        raise files.UserError('several workers would have to share the pool of pictures: train with one, or with --pool 0')
+    tf.set_random_seed(SEED)
+    with tf.variable_scope('data'):
+        found = translation.unpaired(SOURCE, DATASET, TASK, IMAGE_SIZE, CHANNELS, BATCH_SIZE)
+    x, y = found.x, found.y
+    g, f = translator('generator'), translator('inverse')
+
+    fake_y, fake_x = g(x), f(y)
+    cycled_x, cycled_y = f(fake_y), g(fake_x)
+    d_losses, g_losses, scores = [], [], {}
+    for name, real, fake in ('discriminator', y, fake_y), ('source_discriminator', x, fake_x):
+        with tf.name_scope('real/'):                                                 # the slash: one box, whichever D it is
+            real_score = discriminator(real, name)
+        with tf.name_scope('fake/'):
+            fake_score = discriminator(fake, name)
+        shown = pooled(fake, name)
+        with tf.name_scope('shown/'):
+            shown_score = discriminator(shown, name)
+        with tf.name_scope('losses/'):                                                # least squares, section 4
+            d_losses.append(tf.reduce_mean((real_score - 1) ** 2) + tf.reduce_mean(shown_score ** 2))      # (D(y) - 1)^2 + D(G(x))^2
+            g_losses.append(tf.reduce_mean((fake_score - 1) ** 2))                    # (D(G(x)) - 1)^2
+            scores = scores or {'real': real_score, 'fake': fake_score}
+    with tf.name_scope('losses/'):
+        d_loss, fooling = tf.add_n(d_losses) / 2, tf.add_n(g_losses)
+        cycle = tf.reduce_mean(tf.abs(cycled_x - x)) + tf.reduce_mean(tf.abs(cycled_y - y))  # |F(G(x)) - x| + |G(F(y)) - y|
+        g_loss = fooling + CYCLE_WEIGHT * cycle
+    if IDENTITY_WEIGHT:
+        same_y, same_x = g(y), f(x)
+        with tf.name_scope('losses/'):
+            g_loss += IDENTITY_WEIGHT * (tf.reduce_mean(tf.abs(same_y - y)) + tf.reduce_mean(tf.abs(same_x - x)))
+    with tf.name_scope('losses/'):
+        scalars = {name: tf.identity(scalar, name) for name, scalar in {
+            'd_loss': d_loss, 'g_loss': g_loss, 'fooling': fooling, 'cycle': cycle}.items()}
+
+    with tf.variable_scope('optimizers'):
+        rate = tf.minimum(1.0, 2 * ops.linear_decay()) if DECAY else 1.0
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss,
+                              ('discriminator/', 'source_discriminator/'), 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, ('generator/', 'inverse/'), 'g_step')
+
+    def pictures():
+        rows = {}
+        for a, b, there, back, shown, truth in ('x', 'y', g, f, found.test_x, found.test_y), ('y', 'x', f, g, found.test_y, found.test_x):
+            one = shown[:COLUMNS]
+            made = there(one)
+            rows |= {a: one, f'{a} as {b}': made, f'{a} again': back(made), **({f'true {b}': truth[:COLUMNS]} if found.paired else {})}
+        return rows
+
+    run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores=scores, pictures=pictures,
+              given=(found.test_x, found.labels), measures=lambda: translation.both_ways(g, f, found, DATASET, TASK),
+              networks={name: run.network(translator(name), 'images', images=run.images(IMAGE_SIZE, CHANNELS))
+                        for name in ('generator', 'inverse')})
+
+
+if __name__ == '__main__':
+    run.main(globals())
