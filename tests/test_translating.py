@@ -26,7 +26,7 @@ def codes(images):
     return tf.reshape(images, [-1, SIDE * SIDE])
 
 
-def given():
+def shown():
     return np.uint8(128 + 40 * random(COUNT, SIDE, SIDE, 1).clip(-3, 3))
 
 
@@ -44,18 +44,18 @@ def run(tmp_path, monkeypatch):
     files.write_json(folder / 'settings.json', {**owner._asdict(), 'versions': [{'step': 0}]})
     for name, network in described.items():
         savedmodel.export(folder / name, network, {})
-    archives.write(folder / 'inputs.npz', given())
+    archives.write(folder / 'inputs.npz', shown())
     return folder
 
 
 @pytest.fixture
 def pictures(tmp_path):
     """{name of a file in the folder `given`: what a network gets of it}: of several formats, sizes and modes."""
-    shapes = {'one.png': (SIDE, SIDE), 'in/two.jpg': (3 * SIDE, 5 * SIDE, 3), 'in/deep/three.bmp': (7, 5), 'four.WEBP': (40, 60, 4)}
+    shapes = {'one.png': [SIDE, SIDE], 'in/two.jpg': [36, 60, 3], 'in/deep/three.bmp': [7, 5], 'four.WEBP': [40, 60, 4]}
     for seed, (name, shape) in enumerate(shapes.items()):
         (tmp_path / 'given' / name).parent.mkdir(parents=True, exist_ok=True)
-        iio.imwrite(tmp_path / 'given' / name, np.uint8(128 + 40 * random(*shape, seed=seed).clip(-3, 3)), extension='.' + name[-4:].strip(
-            '.').lower())
+        image = np.uint8(128 + 40 * random(*shape, seed=seed).clip(-3, 3))
+        Image.fromarray(image).save(tmp_path / 'given' / name)
     (tmp_path / 'given/notes.txt').write_text('x')
     return {name: decoder.decode(tmp_path / 'given' / name, SIDE, 1)[0] for name in shapes}
 
@@ -88,15 +88,15 @@ def test_another_network_of_the_run_can_be_asked(run, pictures, tmp_path):
 
 def test_one_picture_is_enough(run, tmp_path):
     (tmp_path / 'one').mkdir()
-    iio.imwrite(tmp_path / 'one/a.png', given()[0].squeeze())
+    iio.imwrite(tmp_path / 'one/a.png', shown()[0].squeeze())
     sample.main(['runs/a', '--input', 'one', '--output', 'made'])
-    np.testing.assert_array_equal(read(tmp_path / 'made')['a.png'], 255 - given()[0].squeeze())
+    np.testing.assert_array_equal(read(tmp_path / 'made')['a.png'], 255 - shown()[0].squeeze())
 
 
 @pytest.mark.parametrize('side', ['left', 'right'])
 def test_halves_of_pictures(side, run, tmp_path):
     (tmp_path / 'both').mkdir()
-    left, right = given()[:2].squeeze()
+    left, right = shown()[:2].squeeze()
     iio.imwrite(tmp_path / 'both/a.png', np.concatenate([left, right], 1))
     sample.main(['runs/a', '--input', f'both:{side}', '--output', 'made'])
     np.testing.assert_array_equal(read(tmp_path / 'made')['a.png'], 255 - (left if side == 'left' else right))
@@ -106,15 +106,15 @@ def test_without_input_test_pictures_are_translated(run, tmp_path):
     sample.main(['runs/a', '--output', 'made', '--count', '5'])
     found = read(tmp_path / 'made')
     assert sorted(found) == [f'{number:06d}.png' for number in range(5)]
-    np.testing.assert_array_equal([found[name] for name in sorted(found)], 255 - given()[:5].squeeze(3))
+    np.testing.assert_array_equal([found[name] for name in sorted(found)], 255 - shown()[:5].squeeze(3))
     sample.main(['runs/a', '--npz', 'made.npz', '--count', str(COUNT)])
-    np.testing.assert_array_equal(np.load('made.npz')['images'], 255 - given())
+    np.testing.assert_array_equal(np.load('made.npz')['images'], 255 - shown())
 
 
 def test_the_picture_shows_pairs(run):
     sample.main(['runs/a', '--count', '3', '--zoom', '1'])
     picture = np.asarray(Image.open(run / 'samples.png'))
-    both = np.concatenate([given()[1], np.full([SIDE, 2, 1], 128), 255 - given()[1]], 1)[..., 0]
+    both = np.concatenate([shown()[1], np.full([SIDE, 2, 1], 128), 255 - shown()[1]], 1)[..., 0]
     assert any(np.array_equal(picture[row:row + SIDE, column:column + 2 * SIDE + 2], both)
                for row in range(picture.shape[0] - SIDE) for column in range(picture.shape[1] - 2 * SIDE))
 
@@ -130,14 +130,14 @@ def test_blocks_are_bounded(run, tmp_path, monkeypatch):
     monkeypatch.setattr(translating, 'BLOCK', 16)
     monkeypatch.setattr(savedmodel, 'translated', lambda network, images: seen.append(len(images)) or translated(network, images))
     (tmp_path / 'many').mkdir()
-    for number, image in enumerate(given()):
+    for number, image in enumerate(shown()):
         iio.imwrite(tmp_path / f'many/{number:02d}.png', image.squeeze())
     for given in ['--input', 'many'], ['--count', str(COUNT)]:
         seen.clear()
         sample.main(['runs/a', *given, '--output', f'made{len(given[1])}'])
         assert seen == [16] * (COUNT // 16) + [COUNT % 16]
         found = read(tmp_path / f'made{len(given[1])}')
-        np.testing.assert_array_equal([found[name] for name in sorted(found)], 255 - given().squeeze(3))
+        np.testing.assert_array_equal([found[name] for name in sorted(found)], 255 - shown().squeeze(3))
 
 
 def test_broken_files_are_left_out_and_told(run, pictures, tmp_path, capsys):
