@@ -26,7 +26,7 @@ CHANNELS = 1               # 1 is grey, 3 is colour
 
 # networks
 WIDTH = 32                 # channels of the layers nearest to the pixels; each further in has twice as many, 8 times at most
-PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 looks at patches of 16x16, 2 of 34x34, the paper's 3 of 70x70
+PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 sees patches of 16x16, 2 of 34x34, the paper's 3 of 70x70
 DROPOUT = 0.5              # share of numbers dropped in G's three innermost layers while it trains, in [0, 1): the paper's noise
 
 # loss

@@ -137,7 +137,7 @@ class Unpaired(typing.NamedTuple):
 
 
 def unpaired(source, dataset, name, size, channels, batch_size):
-    """The Unpaired of two sets, `source` and `dataset`; or of one half of the set as `reversible` makes it, and of the other half.
+    """The Unpaired of two sets, `source` and `dataset`; or of half of one as `reversible` makes it, and of its other half.
 
     Each set is shuffled on its own. Raises files.UserError as data.load does.
     """
