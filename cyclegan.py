@@ -27,8 +27,8 @@ CHANNELS = 1               # 1 is grey, 3 is colour
 # networks
 WIDTH = 16                 # channels of the layers nearest to the pixels; 4 times as many in the residual blocks; the paper's: 64
 BLOCKS = 3                 # residual blocks of G and F, from 1 to 20; the paper's: 6 for 128 pixels, 9 for 256
-PATCH_LAYERS = 1           # of a discriminator, that halve the side, from 1 to 5: 1 looks at patches of 16x16, the paper's 3 of 70
-POOL = 50                  # pictures of G and of F that are kept for the discriminators, from 0 to 1000; 0 shows them the last alone
+PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 sees patches of 16x16, 2 of 34x34, the paper's 3 of 70x70
+POOL = 50                  # earlier pictures of G, and of F, that are kept for D, from 0 to 1000; 0 shows D the last ones alone
 
 # loss
 CYCLE_WEIGHT = 10.0        # of the way there and back again, in (0, inf); the paper's lambda
@@ -85,7 +85,8 @@ def pooled(fake, name):
 
         def update():
             with tf.control_dependencies([shown]):                                    # what was kept has been read
-                return tf.group(pool.scatter_update(tf.IndexedSlices(new, places)), filled.assign(tf.minimum(before + count, POOL)))
+                advance = filled.assign(tf.minimum(before + count, POOL), read_value=False)
+                return tf.group(pool.scatter_update(tf.IndexedSlices(new, places)), advance)
         ops.with_update(update)
         return shown
 
@@ -101,8 +102,10 @@ def main():
     x, y = found.x, found.y
     g, f = translator('generator'), translator('inverse')
 
-    fake_y, fake_x = g(x), f(y)
-    cycled_x, cycled_y = f(fake_y), g(fake_x)
+    with tf.name_scope('there'):
+        fake_y, fake_x = g(x), f(y)
+    with tf.name_scope('back'):
+        cycled_x, cycled_y = f(fake_y), g(fake_x)
     d_losses, g_losses, scores = [], [], {}
     for name, real, fake in ('discriminator', y, fake_y), ('source_discriminator', x, fake_x):
         with tf.name_scope('real/'):                                                 # the slash: one box, whichever D it is
@@ -113,15 +116,16 @@ def main():
         with tf.name_scope('shown/'):
             shown_score = discriminator(shown, name)
         with tf.name_scope('losses/'):                                                # least squares, section 4
-            d_losses.append(tf.reduce_mean((real_score - 1) ** 2) + tf.reduce_mean(shown_score ** 2))      # (D(y) - 1)^2 + D(G(x))^2
-            g_losses.append(tf.reduce_mean((fake_score - 1) ** 2))                    # (D(G(x)) - 1)^2
+            d_losses += [tf.reduce_mean((real_score - 1) ** 2), tf.reduce_mean(shown_score ** 2)]    # (D(y) - 1)^2 + D(G(x))^2
+            g_losses.append(tf.reduce_mean((fake_score - 1) ** 2))                                   # (D(G(x)) - 1)^2
             scores = scores or {'real': real_score, 'fake': fake_score}
     with tf.name_scope('losses/'):
         d_loss, fooling = tf.add_n(d_losses) / 2, tf.add_n(g_losses)
         cycle = tf.reduce_mean(tf.abs(cycled_x - x)) + tf.reduce_mean(tf.abs(cycled_y - y))  # |F(G(x)) - x| + |G(F(y)) - y|
         g_loss = fooling + CYCLE_WEIGHT * cycle
     if IDENTITY_WEIGHT:
-        same_y, same_x = g(y), f(x)
+        with tf.name_scope('same'):
+            same_y, same_x = g(y), f(x)
         with tf.name_scope('losses/'):
             g_loss += IDENTITY_WEIGHT * (tf.reduce_mean(tf.abs(same_y - y)) + tf.reduce_mean(tf.abs(same_x - x)))
     with tf.name_scope('losses/'):
@@ -135,12 +139,11 @@ def main():
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, ('generator/', 'inverse/'), 'g_step')
 
     def pictures():
-        rows = {}
-        for a, b, there, back, shown, truth in ('x', 'y', g, f, found.test_x, found.test_y), ('y', 'x', f, g, found.test_y, found.test_x):
-            one = shown[:COLUMNS]
-            made = there(one)
-            rows |= {a: one, f'{a} as {b}': made, f'{a} again': back(made), **({f'true {b}': truth[:COLUMNS]} if found.paired else {})}
-        return rows
+        some_x, some_y = found.test_x[:COLUMNS], found.test_y[:COLUMNS]
+        made_y, made_x = g(some_x), f(some_y)
+        rows = {'x': some_x, 'G(x)': made_y, 'F(G(x))': f(made_y), 'true y': some_y,
+                'y': some_y, 'F(y)': made_x, 'G(F(y))': g(made_x), 'true x': some_x}
+        return rows if found.paired else {name: row for name, row in rows.items() if 'true' not in name}
 
     run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores=scores, pictures=pictures,
               given=(found.test_x, found.labels), measures=lambda: translation.both_ways(g, f, found, DATASET, TASK),

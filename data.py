@@ -71,7 +71,7 @@ def load(name, split='train', size=28, channels=None):
 
 
 def load_pairs(source, target, split='train', size=28, channels=3):
-    """(images of one folder, images of the other, labels of the second) as `load` reads them, in step: picture i belongs to picture i.
+    """(images of one folder, of the other, labels of the other's) as `load` reads them, in step: picture i belongs to picture i.
 
     They are those of equal file names, whatever their suffixes: FOLDER:left and FOLDER:right are in step too.
     Raises UserError, which names a file, if one has no partner, or if some cannot be decoded; and as `load` does.
@@ -85,8 +85,8 @@ def load_pairs(source, target, split='train', size=28, channels=3):
     one, other = (folders.load(folder, size, channels) for folder in (source, target))
     if alone := folders.unpaired(one.files, other.files):
         has = 'both' if alone in one.files and alone in other.files else source if alone in one.files else target
-        raise UserError(one_line(f'{alone} is in {has} alone: of {len(one.files):,} files in {source} and {len(other.files):,} in '
-                                 f'{target}, each needs a partner of the same name'))
+        raise UserError(one_line(f'{alone} is in {has} alone: each of the {len(one.files):,} files in {source} and the '
+                                 f'{len(other.files):,} in {target} needs a partner of the same name'))
     for folder, found in (source, one), (target, other):
         if found.broken and folders.halved(source)[0] != folders.halved(target)[0]:
             raise UserError(one_line(f'{folder}: {found.told}: their partners would be alone, so take both out'))

@@ -188,8 +188,8 @@ class Watch:
     def __init__(self, dataset, count, shape=(28, 28, 1), classes=0, shown=None):
         """Reads `count` training pictures (as `measures.subset` draws them); adds nothing to the default graph.
 
-        classes: how many a generator can be asked for. If they are the set's, there are numbers of the classes too. shown [N]: the
-        classes that the samples shall show instead, those of pictures that they are made from, of which `count` are drawn.
+        classes: how many a generator can be asked for. If they are the set's, there are numbers of the classes too. shown [N]:
+        the classes of the pictures that samples are made from, and so shall show; `count` of them are drawn.
         Raises UserError if the set has fewer pictures, or a count too small for a covariance.
         """
         with contextlib.redirect_stdout(io.StringIO()):     # where the data are has been printed already

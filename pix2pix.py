@@ -18,16 +18,16 @@ import translation
 import tensorflow.compat.v1 as tf
 
 # data
-DATASET = 'fashion_mnist'  # what is to be made: mnist, fashion_mnist, stacked_mnist, a folder, or half of its pictures, FOLDER:right
+DATASET = 'fashion_mnist'  # what is made: mnist, fashion_mnist, stacked_mnist, a folder, or half of its pictures, FOLDER:right
 SOURCE = ''                # a folder of what it is made from, with the same file names, or FOLDER:left; '' has TASK make it
-TASK = 'edges'             # 'edges', 'colour', 'super', 'inpaint', 'negative' or 'slant': what a picture is made from, if not SOURCE
+TASK = 'edges'             # 'edges', 'colour', 'super', 'inpaint', 'negative' or 'slant': what it is made from, without a SOURCE
 IMAGE_SIZE = 28            # pixels on a side, from 8 to 4096
 CHANNELS = 1               # 1 is grey, 3 is colour
 
 # networks
 WIDTH = 32                 # channels of the layers nearest to the pixels; each further in has twice as many, 8 times at most
-PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 looks at patches of 16x16 pixels, 2 of 34, the paper's 3 of 70
-DROPOUT = 0.5              # share of the numbers dropped in G's three innermost layers while it trains, in [0, 1): the paper's noise
+PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 sees patches of 16x16, 2 of 34x34, the paper's 3 of 70x70
+DROPOUT = 0.5              # share of numbers dropped in G's three innermost layers while it trains, in [0, 1): the paper's noise
 
 # loss
 L1_WEIGHT = 100.0          # of the distance from the truth, in units of [-1, 1], in (0, inf); the paper's lambda

@@ -22,7 +22,7 @@ from plumbing import (archives, checkpoints, cluster, code, files, flags, graph,
 from plumbing.codes import codes_of
 from plumbing.coordination import find_team
 from plumbing.hardware import prepare, resolve, session_config
-from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts' networks
+from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts
 from plumbing.projector import write_projector
 
 import numpy as np
@@ -93,8 +93,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     finals: (tensor of examples [N, ...] that depends on no random batch, function of one of them [1, ...] and its number [] ->
         {name: tensor}) of measures that take long: finals.json gets their means over the examples, once, at the end of the
         run; see `bounds.means`.
-    given: (pictures [N, h, w, c] in [-1, 1] that depend on no random batch, the classes [N] that they show or None): test pictures
-        that a network 'generator' which makes images of images is drawn from and measured on, as others are on latents.
+    given: (test pictures [N, h, w, c] in [-1, 1] that depend on no random batch, the classes [N] that they show or None), which a
+        network 'generator' that makes images of images is drawn from and measured on, as others are on latents.
     scores: {'real': tensor, 'fake': tensor} of D's scores, of which TensorBoard gets histograms.
     These functions are applied on the averages (EMA, decay WEIGHT_AVERAGE) of the weights; see `graph.sampling`.
     Returns (folder, {name of a measure, or of one of `finals`: its value at the end}). Of several workers only the chief fills

@@ -2,9 +2,9 @@
 
 Read by cogan.py, pix2pix.py and cyclegan.py. Pictures are [B, s, s, C] in [-1, 1], and so is what is made of them.
 
-The U-Net and the discriminator of patches are those of Isola et al. 2016 (arXiv:1611.07004, section 6.1), the generator of residual
-blocks is that of Zhu et al. 2017 (arXiv:1703.10593, section 7.2), after Johnson et al. 2016 (arXiv:1603.08155). All are
-smaller, and take pictures of 28 pixels as well as of 64.
+The U-Net and the discriminator of patches are those of Isola et al. 2016 (arXiv:1611.07004, section 6.1), the generator of
+residual blocks is that of Zhu et al. 2017 (arXiv:1703.10593, section 7.2), after Johnson et al. 2016 (arXiv:1603.08155). All
+are smaller, and take pictures of 28 pixels as well as of 64.
 """
 import contextlib
 import io
@@ -105,8 +105,8 @@ class Pairs(typing.NamedTuple):
 def pairs(source, dataset, name, size, channels, batch_size):
     """The Pairs of a data set: what the task `name` makes of its pictures and they, or pictures of `source` and theirs.
 
-    source: '' or a folder; see `data.load_pairs`. In each epoch every pair comes once. Raises files.UserError as `task`, data.load
-    and data.load_pairs do.
+    source: '' or a folder; see `data.load_pairs`. In each epoch every pair comes once. Raises files.UserError as `task`,
+    data.load and data.load_pairs do.
     """
     make = None if source else task(name, dataset, size, channels)
     parts = []
@@ -137,7 +137,7 @@ class Unpaired(typing.NamedTuple):
 
 
 def unpaired(source, dataset, name, size, channels, batch_size):
-    """The Unpaired of two sets, `source` and `dataset`; or of what `reversible` makes of one half of the set, and of the other half.
+    """The Unpaired of two sets, `source` and `dataset`; or of half of one as `reversible` makes it, and of its other half.
 
     Each set is shuffled on its own. Raises files.UserError as data.load does.
     """
@@ -149,7 +149,8 @@ def unpaired(source, dataset, name, size, channels, batch_size):
     else:
         if data.full_name(source) == data.full_name(dataset):
             raise files.UserError(f'{source} is given twice: --source and --dataset are two kinds of pictures')
-        (train_x, _), (test_x, labels) = data.load(source, 'train', size, channels), (data.load(source, 'test', size, channels)[0], None)
+        train_x, _ = data.load(source, 'train', size, channels)
+        test_x, labels = data.load(source, 'test', size, channels)[0], None
     x, y = data.batches(train_x, batch_size, 'source'), data.batches(train_y, batch_size)
     with tf.variable_scope('test'):
         test_y = data.stored(np.asarray(test_y), 'truth')
@@ -199,7 +200,8 @@ def unet(x, channels, width, training, dropout):
             h = ops.batch_norm(h, training, f'down{level + 1}_norm', activation=tf.nn.leaky_relu)
     for level in range(depth - 1, 0, -1):
         h = ops.conv_transpose(h, filters[level - 1], f'up{level + 1}', bias=False)
-        h = ops.batch_norm(h, training, f'up{level + 1}_norm', activation=tf.nn.relu)[:, :kept[level].shape[1], :kept[level].shape[2]]
+        h = ops.batch_norm(h, training, f'up{level + 1}_norm', activation=tf.nn.relu)
+        h = h[:, :kept[level].shape[1], :kept[level].shape[2]]
         if training and level >= depth - 3:
             h = ops.dropout(h, dropout, f'up{level + 1}_dropout')
         h = tf.concat([h, kept[level]], 3)
@@ -207,9 +209,10 @@ def unet(x, channels, width, training, dropout):
 
 
 def resnet(x, channels, width, blocks):
-    """x [B, s, s, c], s a multiple of 4 -> [B, s, s, channels], by `blocks` residual blocks of 4 `width` channels at a quarter of s.
+    """x [B, s, s, c], s a multiple of 4 -> [B, s, s, channels], by `blocks` residual blocks at a quarter of s.
 
-    Zhu et al. 2017, section 7.2, but for the borders: zeros around the pictures instead of their reflections.
+    Zhu et al. 2017, section 7.2, but for the borders: zeros around the pictures instead of their reflections. The first and the
+    last layer but one have `width` channels, the blocks 4 `width`.
     Raises files.UserError for other sizes.
     """
     if x.shape[1] % 4 or x.shape[1] < 8:
@@ -273,9 +276,9 @@ def agreement(translate, given, truth, name='test'):
 def both_ways(g, f, found, dataset, name):
     """How good two translators are that should invert each other, g from x to y and f back: {name: scalar tensor}.
 
-    The distance from x, and from y, of the way there and back; of `paired` pictures also `agreement` of both ways. What f makes is
-    no picture of the data set, but what undoes the kind `name` makes it one again: so its share of right classes and its Frechet
-    distance can be told by the set's classifier, as run.train tells those of g.
+    The distance from x, and from y, of the way there and back; of `paired` pictures also `agreement` of both ways. What f makes
+    is no picture of the data set, but what undoes the kind `name` makes it one again: so the set's classifier tells its share of
+    right classes and its Frechet distance, as run.train tells those of g.
     """
     cycles = agreement(lambda x: f(g(x)), found.test_x, found.test_x, 'test_cycle') | agreement(
         lambda y: g(f(y)), found.test_y, found.test_y, 'test_back_cycle')

@@ -83,7 +83,7 @@ def decode(path, size, channels, memory=None, half=''):
 
 
 def _fitted(image, size, channels, half):
-    image.draft(None, (2 * size * (2 if half else 1), 2 * size))  # a JPEG file is decoded at 1/2, 1/4 or 1/8 if that is still larger
+    image.draft(None, (2 * size * (1 + bool(half)), 2 * size))  # a JPEG file is decoded at 1/2, 1/4 or 1/8 if still larger
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     image = _opaque(image)

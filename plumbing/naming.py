@@ -24,7 +24,8 @@ def folder(script, dataset, changed):
 
     The constants that a resumed run may change do not count. Where the others are many, a sum of them stands for them.
     """
-    words = {constant: pathlib.Path(value).name if constant == 'SOURCE' else value for constant, value in changed.items() if constant not in (*FREE, 'DATASET')}
+    words = {constant: pathlib.Path(value).name if constant == 'SOURCE' else value for constant, value in changed.items()
+             if constant not in (*FREE, 'DATASET')}
     told = ''.join(f'-{_told(constant, value)}' for constant, value in words.items())
     if len(told) > 90:
         told = '-' + hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:8]

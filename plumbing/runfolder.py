@@ -27,7 +27,7 @@ MADE = (  # by training and by commands, in a run's folder, besides its networks
     'arithmetic.png', 'inverted.npz', 'inverted.png', 'codes.png', 'walk.png', 'traversal.png', 'manifold.png', 'analogies.png',
     'projector', 'projector_config.pbtxt', 'exported', 'inputs.npz')
 DECIDE = 'tensorflow', 'processor', 'threads', 'workers'  # those of `_versions` that bits are known to depend on
-FOLDERS = {'DATASET': 'PICTURES', 'SOURCE': 'SOURCE_PICTURES'}  # settings: of a folder, that may be elsewhere, and of what is in it
+FOLDERS = {'DATASET': 'PICTURES', 'SOURCE': 'SOURCE_PICTURES'}  # settings: folders, which may move, and sums of what is in them
 AGAIN = 'give another --run-dir, or --fresh to start again'
 
 

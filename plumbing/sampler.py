@@ -29,7 +29,8 @@ class Sampler:
         self._session, self._averaged, self.shape, self._given = session, averaged, shape(found, averaged, given), given
         if self.shape:
             self._inputs, self._seed = found['generator'].inputs, seed
-            self._grid, self.columns = networks.grid(self._inputs, grid, seed) if given is None else (self._taken(given[:grid]), None)
+            self._grid, self.columns = (networks.grid(self._inputs, grid, seed) if given is None else
+                                        (self._taken(given[:grid]), None))
 
     def images(self, inputs):
         """uint8 [N, H, W, C] for {name of an input: array [N, ...]}."""

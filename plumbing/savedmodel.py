@@ -285,8 +285,10 @@ def _drawn(folder, name, found):
 
 
 def translator(folder, best=False):
-    """(the generator of a run that makes images of images, the test pictures uint8 [N, h, w, c] that it is drawn from, the classes
-    [N] that they show, or None); None where it makes them of latents. Raises files.UserError as `Loaded` and `archives.read` do.
+    """(generator, the test pictures uint8 [N, h, w, c] that it is drawn from, the classes [N] that they show or None) of a run
+    that makes images of images; None of one that makes them of latents.
+
+    Raises files.UserError as `Loaded` and `archives.read` do, and where the two do not fit.
     """
     found = Loaded(folder, 'generator-best' if best else 'generator')
     if not networks.translates(found.inputs, found.output):
@@ -301,15 +303,16 @@ def given(folder, network):
     """
     images, labels = archives.read(pathlib.Path(folder) / 'inputs.npz')
     if images.shape[1:] != tuple(next(iter(network.inputs.values())).shape):
-        raise files.UserError(f'{folder}/inputs.npz holds pictures of another size than its generator takes: the training command '
-                              'writes it again')
+        raise files.UserError(f'{folder}/inputs.npz holds pictures of another size than its generator takes: '
+                              'the training command writes it again')
     return images, labels
 
 
 def translated(network, images):
     """What a network makes of images uint8 [N, h, w, c], uint8 [N, H, W, C]. network: a `Loaded` of images alone."""
     name, = network.inputs
-    return np.concatenate([network.draw({name: pixels.to_float(images[i:i + 4 * BATCH])}) for i in range(0, len(images), 4 * BATCH)])
+    blocks = [images[i:i + 4 * BATCH] for i in range(0, len(images), 4 * BATCH)]
+    return np.concatenate([network.draw({name: pixels.to_float(block)}) for block in blocks])
 
 
 def samples(folder, count, seed=0, best=False):
