@@ -213,7 +213,7 @@ def translate(given, network):
     path, zoom = given.png or given.run / 'samples.png', enlarged(np.concatenate([found, found]), given.zoom)
     if images.shape[3] < found.shape[3]:
         images = images.repeat(found.shape[3], axis=3)
-    return viz.save(path, viz.pairs(images, found, 'input and output', zoom=zoom))
+    return viz.save(path, viz.pairs(images, found, 'input and output', min(8, len(images)), zoom))
 
 
 def write_files(folder, images, labels, names):
