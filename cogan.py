@@ -27,10 +27,10 @@ TASK = 'edges'           # 'edges' or 'negative': what the pictures of domain 2 
 Z_DIM = 100              # length of the latent vector z
 WIDTH = 64               # channels of the layer before G's sketch, and of D's first; each layer further in has twice as many
 HIDDEN = 256             # units of a fully connected layer
-SKETCH = 1               # channels of the sketch, all that both domains know of a picture; 3 may suit colour
-DETAIL = 32              # channels of the layer that each domain draws from the sketch
-KERNEL = 5               # pixels on a side of the kernels behind the sketch, from 1 to 64: what is drawn is drawn nearby
-SHARED = True            # share all of G before the sketch is drawn from, and all of D but its first layer
+DETAIL = 32              # channels of the first of domain 2's own layers
+KERNEL = 3               # pixels on a side of the kernels of these, from 1 to 64
+NOISE = 0.3              # standard deviation of the noise on what these take, while training, in [0, inf)
+SHARED = True            # share all of G but these layers, and all of D but its first; False shares z alone
 
 # training
 STEPS = 4000             # one step is one update of both D, then one of both G
@@ -51,8 +51,8 @@ def transformed(x):
     return {'edges': translation.edges, 'negative': translation.negative}[TASK](x)
 
 
-def sketch(z, training):
-    """z [B, Z_DIM] from N(0, 1) -> all that both domains know of a picture [B, IMAGE_SIZE, IMAGE_SIZE, SKETCH], in [-1, 1]."""
+def deep(z, training):
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     depth = ops.depth(IMAGE_SIZE, CHANNELS)
     side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                                # for 28 pixels:
     h = ops.batch_norm(ops.dense(z, HIDDEN, 'dense1', bias=False), training, 'norm1', activation=tf.nn.relu)
@@ -62,24 +62,23 @@ def sketch(z, training):
     for number in range(1, depth):
         h = ops.conv_transpose(h, filters >> number, f'deconv{number}', bias=False)        # [B, 14, 14, WIDTH]
         h = ops.batch_norm(h, training, f'norm{number + 2}', activation=tf.nn.relu)
-    return ops.conv_transpose(h, SKETCH, f'deconv{depth}', activation=tf.tanh)             # [B, 28, 28, SKETCH]
+    return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)           # [B, 28, 28, CHANNELS]
 
 
-def rendered(h, training):
-    """Sketches h -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
-    h = ops.conv(h, DETAIL, 'detail', size=KERNEL, stride=1, bias=False)
-    h = ops.batch_norm(h, training, 'detail_norm', activation=tf.nn.relu)
+def shallow(x, training):
+    """Images x -> images of the same size. The noise drowns what could be hidden in x, a second digit in shades of black."""
+    if training:
+        x += NOISE * ops.noise(x.shape.as_list(), 'noise')
+    h = ops.conv(x, DETAIL, 'detail', size=KERNEL, stride=1, activation=tf.nn.relu)
     return ops.conv(h, CHANNELS, 'pixels', size=KERNEL, stride=1, activation=tf.tanh)
 
 
-def generator(z, training, domains=(1, 2)):
-    """z [B, Z_DIM] from N(0, 1) -> [images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1], ...], of each of the domains."""
+def generator(z, training):
+    """z [B, Z_DIM] from N(0, 1) -> images of domain 1 and of domain 2 [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        shared, images = sketch(z, training) if SHARED else None, []
-        for domain in domains:
-            with tf.variable_scope(f'domain{domain}'):
-                images.append(rendered(shared if SHARED else sketch(z, training), training))
-        return images
+        x1 = deep(z, training)
+        with tf.variable_scope('domain2'):
+            return x1, shallow(x1 if SHARED else deep(z, training), training)
 
 
 def judged(h, training):
@@ -150,7 +149,7 @@ def main():
         return {'agreement': tf.reduce_mean(ops.in_blocks(lambda z: agreement(*generator(z, training=False)), z))}
 
     def of(domain):
-        return run.network(lambda z, training: generator(z, training, [domain])[0], 'images', z=run.normal(Z_DIM))
+        return run.network(lambda z, training: generator(z, training)[domain - 1], 'images', z=run.normal(Z_DIM))
 
     _, found = run.train(globals(), updates=[d_step, g_step], scalars=scalars, pictures=pictures, measures=measures,
                          scores={'real': real_logits, 'fake': fake_logits}, networks={'generator': of(1), 'generator2': of(2)})
