@@ -10,7 +10,6 @@ import tensorflow.compat.v1 as tf
 from conftest import evaluate, random
 
 pytestmark = pytest.mark.usefixtures('fresh_graph')
-OWN_OF_G = {'detail', 'detail_norm', 'pixels'}
 
 
 def variables(network, domain=None):
@@ -26,10 +25,9 @@ def small(monkeypatch):
         monkeypatch.setattr(cogan, constant, value)
 
 
-def test_generators_share_all_layers_up_to_the_sketch(small):
+def test_generators_share_all_layers_but_the_last_two_of_domain_2(small):
     cogan.generator(tf.zeros([3, 5]), training=True)
-    one, other = variables('generator', 1), variables('generator', 2)
-    assert one == other and {name.split('/')[0] for name in one} == OWN_OF_G
+    assert not variables('generator', 1) and {name.split('/')[0] for name in variables('generator', 2)} == {'detail', 'pixels'}
     assert {name.split('/')[0] for name in variables('generator')} == {
         'dense1', 'norm1', 'dense2', 'norm2', 'deconv1', 'norm3', 'deconv2'}
 
@@ -41,15 +39,19 @@ def test_discriminators_share_all_layers_but_the_first(small):
     assert {name.split('/')[0] for name in variables('discriminator')} == {'conv2', 'norm1', 'dense1', 'norm2', 'dense2'}
 
 
-def test_without_sharing_there_are_two_gans(small, monkeypatch):
+def test_without_sharing_only_z_is_common(small, monkeypatch):
+    """Two trunks with the same layers, and two whole discriminators: logits of domain 1 know nothing of domain 2."""
     monkeypatch.setattr(cogan, 'SHARED', False)
     logits = cogan.discriminator(cogan.generator(tf.constant(random(3, 5)), training=True), training=True)
     assert logits.shape.as_list() == [6, 1]
-    for network in 'generator', 'discriminator':
-        assert not variables(network) and variables(network, 1) == variables(network, 2)
-    one, other = (evaluate([tf.convert_to_tensor(gradient) for gradient in tf.gradients(logits[:3], [
-        v for v in tf.trainable_variables() if f'/domain{domain}/' in v.op.name])]) for domain in (1, 2))
-    assert any(gradient.any() for gradient in one) and other and not any(gradient.any() for gradient in other)
+    deep = {name: size for name, size in variables('generator', 2).items() if not name.startswith(('detail', 'pixels'))}
+    assert deep == variables('generator')
+    assert not variables('discriminator') and variables('discriminator', 1) == variables('discriminator', 2)
+    weights = tf.trainable_variables()
+    gradients = evaluate([tf.convert_to_tensor(gradient) for gradient in tf.gradients(logits[:3], weights)])
+    for weight, gradient in zip(weights, gradients, strict=True):
+        assert '/domain2/' not in weight.op.name or not gradient.any()
+    assert any(gradient.any() for gradient in gradients)
 
 
 def test_logits_are_those_of_domain_1_then_of_domain_2(small):
@@ -63,19 +65,37 @@ def test_logits_are_those_of_domain_1_then_of_domain_2(small):
     assert np.abs(both[3:] - swapped[3:]).max() > 1e-5 and np.abs(swapped[:3] - swapped[3:]).max() > 1e-5
 
 
-def test_the_domains_of_a_pair_have_the_same_sketch(small):
-    """A change of z reaches both; a change of one domain's own weights leaves the other's picture as it is."""
-    z = tf.constant(random(4, 5))
-    x1, x2 = cogan.generator(z, training=False)
-    own = [v for v in tf.trainable_variables() if '/domain2/' in v.op.name]
-    shared = tf.trainable_variables('generator/dense1/')
+def test_a_change_of_the_shared_layers_changes_both_pictures(small):
+    """One of domain 2's own layers leaves the picture of domain 1 as it is."""
+    x1, x2 = cogan.generator(tf.constant(random(4, 5)), training=False)
+    own, shared = tf.trainable_variables('generator/domain2/'), tf.trainable_variables('generator/dense1/')
     assert own and shared
     for x, weights, expected in (x1, own, False), (x2, own, True), (x1, shared, True), (x2, shared, True):
         assert all((gradient is not None) == expected for gradient in tf.gradients(x, weights))
-    with tf.name_scope('alone'):
-        alone, = cogan.generator(z, training=False, domains=[2])
-    x2, alone = evaluate([x2, alone])
-    np.testing.assert_array_equal(x2, alone)
+
+
+def test_a_pixel_of_domain_2_is_drawn_from_its_neighbours(small):
+    """Two layers of 3x3: the 5x5 pixels around it, and no others."""
+    x = tf.constant(random(1, 28, 28, 1))
+    with tf.variable_scope('shallow'):
+        y = cogan.shallow(x, training=False)
+    seen = evaluate(tf.gradients(y[0, 10, 12, 0], x)[0])[0, ..., 0] != 0
+    rows, columns = np.nonzero(seen)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 12, 10, 14)
+
+
+def test_what_is_small_drowns_in_the_noise_of_training(small, monkeypatch):
+    """Noise of the given standard deviation is added before domain 2's layers, in training alone."""
+    monkeypatch.setattr(cogan, 'NOISE', 0.3)
+    taken, conv = [], cogan.ops.conv
+    monkeypatch.setattr(cogan.ops, 'conv', lambda x, *given, **more: taken.append(x) or conv(x, *given, **more))
+    x = random(20, 28, 28, 1)
+    for training in True, False:
+        with tf.variable_scope('shallow', reuse=tf.AUTO_REUSE):
+            cogan.shallow(tf.constant(x), training)
+    noisy, _, plain, _ = evaluate(taken)
+    np.testing.assert_array_equal(plain, x)
+    assert (noisy - x).std() == pytest.approx(0.3, rel=0.05) and abs((noisy - x).mean()) < 0.02
 
 
 @pytest.mark.parametrize('channels', [1, 3])
