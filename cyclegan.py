@@ -27,12 +27,12 @@ CHANNELS = 1               # 1 is grey, 3 is colour
 # networks
 WIDTH = 16                 # channels of the layers nearest to the pixels; 4 times as many in the residual blocks; the paper's: 64
 BLOCKS = 3                 # residual blocks of G and F, from 1 to 20; the paper's: 6 for 128 pixels, 9 for 256
-PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 sees patches of 16x16, 2 of 34x34, the paper's 3 of 70x70
+PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 sees patches of 16x16 pixels, 2: 34; 3: 70, the paper's
 POOL = 50                  # earlier pictures of G, and of F, that are kept for D, from 0 to 1000; 0 shows D the last ones alone
 
 # loss
 CYCLE_WEIGHT = 10.0        # of the way there and back again, in (0, inf); the paper's lambda
-IDENTITY_WEIGHT = 5.0      # of leaving pictures alone that are of the right kind already, in [0, inf); section 5.2: lambda / 2
+IDENTITY_WEIGHT = 0.0      # of leaving pictures alone that are of the right kind already, in [0, inf); section 5.2: lambda / 2
 
 # training
 STEPS = 3000               # one step is one update of both discriminators, then one of G and F
