@@ -27,12 +27,12 @@ CHANNELS = 1               # 1 is grey, 3 is colour
 # networks
 WIDTH = 16                 # channels of the layers nearest to the pixels; 4 times as many in the residual blocks; the paper's: 64
 BLOCKS = 3                 # residual blocks of G and F, from 1 to 20; the paper's: 6 for 128 pixels, 9 for 256
-PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 sees patches of 16x16, 2 of 34x34, the paper's 3 of 70x70
+PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 sees patches of 16x16 pixels, 2: 34; 3: 70, the paper's
 POOL = 50                  # earlier pictures of G, and of F, that are kept for D, from 0 to 1000; 0 shows D the last ones alone
 
 # loss
 CYCLE_WEIGHT = 10.0        # of the way there and back again, in (0, inf); the paper's lambda
-IDENTITY_WEIGHT = 5.0      # of leaving pictures alone that are of the right kind already, in [0, inf); section 5.2: lambda / 2
+IDENTITY_WEIGHT = 0.0      # of leaving pictures alone that are of the right kind already, in [0, inf); section 5.2: lambda / 2
 
 # training
 STEPS = 3000               # one step is one update of both discriminators, then one of G and F
@@ -62,35 +62,6 @@ def discriminator(x, name):
         return translation.patchgan(x, WIDTH, PATCH_LAYERS, translation.instance_norm)
 
 
-def pooled(fake, name):
-    """Pictures made [B, s, s, c], half of them exchanged for earlier ones; for the discriminator `name`, whose update keeps them.
-
-    Section 4: as soon as the pool is full, each picture takes the place of a random one with a chance of 1 / 2, and that one is
-    shown instead (Shrivastava et al. 2016, arXiv:1612.07828). Pool and count are variables, so that a resumed run has them.
-    """
-    if not POOL:
-        return fake
-    count = fake.shape[0]
-    with ops.network(name), tf.variable_scope('pool'):
-        pool = tf.get_variable('pictures', [POOL, *fake.shape[1:]], initializer=tf.zeros_initializer(), trainable=False)
-        filled = tf.get_variable('filled', [], tf.int32, initializer=tf.zeros_initializer(), trainable=False)
-        before = filled.read_value()
-        full = before >= POOL
-        drawn = tf.math.top_k(ops.uniform([POOL], 'places'), count).indices           # all different
-        places = tf.where_v2(full, drawn, (before + tf.range(count)) % POOL)          # [B]
-        kept = tf.gather(pool, places)
-        swapped = (ops.uniform([count], 'swapped') < 0.5)[:, None, None, None]
-        shown = tf.where_v2(full & swapped, kept, fake)
-        new = tf.where_v2(~full | swapped, fake, kept)
-
-        def update():
-            with tf.control_dependencies([shown]):                                    # what was kept has been read
-                advance = filled.assign(tf.minimum(before + count, POOL), read_value=False)
-                return tf.group(pool.scatter_update(tf.IndexedSlices(new, places)), advance)
-        ops.with_update(update)
-        return shown
-
-
 def main():
     if POOL and BATCH_SIZE > POOL:
         raise files.UserError(f'BATCH_SIZE is {BATCH_SIZE}, more than the POOL of {POOL}')
@@ -106,31 +77,23 @@ def main():
         fake_y, fake_x = g(x), f(y)
     with tf.name_scope('back'):
         cycled_x, cycled_y = f(fake_y), g(fake_x)
-    d_losses, g_losses, scores = [], [], {}
+    with tf.name_scope('same'):
+        same_x, same_y = f(x), g(y)
+    scores = {'real': [], 'fake': [], 'shown': []}
     for name, real, fake in ('discriminator', y, fake_y), ('source_discriminator', x, fake_x):
-        with tf.name_scope('real/'):                                                 # the slash: one box, whichever D it is
-            real_score = discriminator(real, name)
-        with tf.name_scope('fake/'):
-            fake_score = discriminator(fake, name)
-        shown = pooled(fake, name)
-        with tf.name_scope('shown/'):
-            shown_score = discriminator(shown, name)
-        with tf.name_scope('losses/'):                                                # least squares, section 4
-            d_losses += [tf.reduce_mean((real_score - 1) ** 2), tf.reduce_mean(shown_score ** 2)]    # (D(y) - 1)^2 + D(G(x))^2
-            g_losses.append(tf.reduce_mean((fake_score - 1) ** 2))                                   # (D(G(x)) - 1)^2
-            scores = scores or {'real': real_score, 'fake': fake_score}
-    with tf.name_scope('losses/'):
-        d_loss, fooling = tf.add_n(d_losses) / 2, tf.add_n(g_losses)
-        cycle = tf.reduce_mean(tf.abs(cycled_x - x)) + tf.reduce_mean(tf.abs(cycled_y - y))  # |F(G(x)) - x| + |G(F(y)) - y|
-        g_loss = fooling + CYCLE_WEIGHT * cycle
-    if IDENTITY_WEIGHT:
-        with tf.name_scope('same'):
-            same_y, same_x = g(y), f(x)
-        with tf.name_scope('losses/'):
-            g_loss += IDENTITY_WEIGHT * (tf.reduce_mean(tf.abs(same_y - y)) + tf.reduce_mean(tf.abs(same_x - x)))
-    with tf.name_scope('losses/'):
-        scalars = {name: tf.identity(scalar, name) for name, scalar in {
-            'd_loss': d_loss, 'g_loss': g_loss, 'fooling': fooling, 'cycle': cycle}.items()}
+        for box, judged in ('real', real), ('fake', fake), ('shown', translation.pooled(fake, name, POOL)):
+            with tf.name_scope(f'{box}/'):                                               # the slash: one box, whichever D it is
+                scores[box].append(discriminator(judged, name))
+
+    def apart(one, other):
+        return tf.reduce_mean(tf.abs(one - other))
+    with tf.name_scope('losses'):
+        right = tf.add_n([tf.reduce_mean((score - 1) ** 2) for score in scores['real']])     # (D(y) - 1)^2, for both kinds
+        d_loss = tf.add(right / 2, tf.add_n([tf.reduce_mean(score ** 2) for score in scores['shown']]) / 2, 'd_loss')
+        fooling = tf.add_n([tf.reduce_mean((score - 1) ** 2) for score in scores['fake']], 'fooling')     # (D(G(x)) - 1)^2
+        cycle = tf.add(apart(cycled_x, x), apart(cycled_y, y), 'cycle')                      # |F(G(x)) - x| + |G(F(y)) - y|
+        identity = tf.add(apart(same_x, x), apart(same_y, y), 'identity')                    # |F(x) - x| + |G(y) - y|
+        g_loss = tf.add(fooling + CYCLE_WEIGHT * cycle, IDENTITY_WEIGHT * identity if IDENTITY_WEIGHT else 0.0, 'g_loss')
 
     with tf.variable_scope('optimizers'):
         rate = tf.minimum(1.0, 2 * ops.linear_decay()) if DECAY else 1.0
@@ -145,7 +108,9 @@ def main():
                 'y': some_y, 'F(y)': made_x, 'G(F(y))': g(made_x), 'true x': some_x}
         return rows if found.paired else {name: row for name, row in rows.items() if 'true' not in name}
 
-    run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores=scores, pictures=pictures,
+    run.train(globals(), updates=[d_step, g_step], pictures=pictures,
+              scalars={'d_loss': d_loss, 'g_loss': g_loss, 'fooling': fooling, 'cycle': cycle},
+              scores={'real': scores['real'][0], 'fake': scores['fake'][0]},
               given=(found.test_x, found.labels), measures=lambda: translation.both_ways(g, f, found, DATASET, TASK),
               networks={name: run.network(translator(name), 'images', images=run.images(IMAGE_SIZE, CHANNELS))
                         for name in ('generator', 'inverse')})

@@ -26,18 +26,18 @@ CHANNELS = 1               # 1 is grey, 3 is colour
 
 # networks
 WIDTH = 32                 # channels of the layers nearest to the pixels; each further in has twice as many, 8 times at most
-PATCH_LAYERS = 1           # of D, that halve the side, from 1 to 5: 1 sees patches of 16x16, 2 of 34x34, the paper's 3 of 70x70
-DROPOUT = 0.5              # share of numbers dropped in G's three innermost layers while it trains, in [0, 1): the paper's noise
+PATCH_LAYERS = 3           # of D, that halve the side, from 1 to 5: 3 sees patches of 70x70 pixels, the paper's; 1: 16, 2: 34
+DROPOUT = 0.0              # share of numbers dropped in G's inner layers while it trains, in [0, 1); the paper's noise is 0.5
 
 # loss
-L1_WEIGHT = 100.0          # of the distance from the truth, in units of [-1, 1], in (0, inf); the paper's lambda
+L1_WEIGHT = 10.0           # of the distance from the truth, in units of [-1, 1], in (0, inf); the paper's lambda is 100
 ADVERSARIAL = 1.0          # weight of getting past D, in [0, inf); 0 leaves D out: plain L1
 
 # training
 STEPS = 4000               # one step is one update of D, then one of G
 BATCH_SIZE = 32            # pairs in an update; the paper's is 1 to 10
-D_LEARNING_RATE = 2e-4     # for Adam
-G_LEARNING_RATE = 1e-3     # the same; the paper's is 2e-4 for both
+D_LEARNING_RATE = 1e-3     # for Adam; the paper's is 2e-4 for both
+G_LEARNING_RATE = 1e-3     # the same
 BETA1 = 0.5                # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.998     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                   # random seed

@@ -252,6 +252,36 @@ def patch(layers):
     return side
 
 
+def pooled(fake, name, size):
+    """Pictures made [B, s, s, c], half of them exchanged for earlier ones, to be shown to the discriminator `name`.
+
+    The pool of Shrivastava et al. 2016, arXiv:1612.07828, as Zhu et al. 2017 have it (section 4): as soon as it holds `size`
+    pictures, each new one takes the place of a random one with a chance of 1 / 2, and that one is shown instead. It changes with
+    each update of the discriminator. Pool and count are variables, so that a resumed run has them. A size of 0: no pool.
+    """
+    if not size:
+        return fake
+    count = fake.shape[0]
+    with ops.network(name), tf.variable_scope('pool'):
+        pool = tf.get_variable('pictures', [size, *fake.shape[1:]], initializer=tf.zeros_initializer(), trainable=False)
+        filled = tf.get_variable('filled', [], tf.int32, initializer=tf.zeros_initializer(), trainable=False)
+        before = filled.read_value()
+        full = before >= size
+        drawn = tf.math.top_k(ops.uniform([size], 'places'), count).indices           # all different
+        places = tf.where_v2(full, drawn, (before + tf.range(count)) % size)          # [B]
+        kept = tf.gather(pool, places)
+        swapped = (ops.uniform([count], 'swapped') < 0.5)[:, None, None, None]
+        shown = tf.where_v2(full & swapped, kept, fake)
+        new = tf.where_v2(~full | swapped, fake, kept)
+
+        def update():
+            with tf.control_dependencies([shown]):                                    # what was kept has been read
+                advance = filled.assign(tf.minimum(before + count, size), read_value=False)
+                return tf.group(pool.scatter_update(tf.IndexedSlices(new, places)), advance)
+        ops.with_update(update)
+        return shown
+
+
 # Measures
 
 def agreement(translate, given, truth, name='test'):

@@ -180,12 +180,11 @@ def test_sizes_that_residual_blocks_do_not_take_are_refused(side):
 
 # the pool
 
-def shown_and_pool(monkeypatch, count, size, steps):
+def shown_and_pool(count, size, steps):
     """Pictures of the numbers 1, 2, 3, ... through a pool: (those shown in each step [steps, count], what the pool held after)."""
-    monkeypatch.setattr(cyclegan, 'POOL', size)
     counter = tf.get_variable('counter', [], initializer=tf.zeros_initializer(), use_resource=True)
     fake = tf.reshape(counter.read_value() * count + tf.range(1.0, count + 1), [count, 1, 1, 1])
-    shown = cyclegan.pooled(fake, 'discriminator')
+    shown = translation.pooled(fake, 'discriminator', size)
     with ops.network('discriminator'):
         w = tf.get_variable('w', [], initializer=tf.ones_initializer())
     step = update(w * tf.reduce_mean(shown), 'discriminator/')
@@ -200,8 +199,8 @@ def shown_and_pool(monkeypatch, count, size, steps):
     return [np.array(rows) for rows in zip(*found, strict=True)]
 
 
-def test_the_pool_fills_first_and_then_exchanges_half(monkeypatch):
-    shown, pool = shown_and_pool(monkeypatch, 5, 50, 400)
+def test_the_pool_fills_first_and_then_exchanges_half():
+    shown, pool = shown_and_pool(5, 50, 400)
     fresh = np.arange(1, 2001).reshape(400, 5)
     np.testing.assert_array_equal(shown[:10], fresh[:10])                    # while it fills, each is shown itself
     np.testing.assert_array_equal(np.sort(pool[9]), np.arange(1, 51))
@@ -213,10 +212,9 @@ def test_the_pool_fills_first_and_then_exchanges_half(monkeypatch):
     assert ages[500:].mean() == pytest.approx(50 / 2.5, rel=0.15)
 
 
-def test_without_a_pool_the_last_pictures_are_shown(monkeypatch):
-    monkeypatch.setattr(cyclegan, 'POOL', 0)
+def test_without_a_pool_the_last_pictures_are_shown():
     fake = tf.zeros([3, 2, 2, 1])
-    assert cyclegan.pooled(fake, 'discriminator') is fake and not tf.global_variables()
+    assert translation.pooled(fake, 'discriminator', 0) is fake and not tf.global_variables()
 
 
 def test_a_batch_larger_than_the_pool_is_refused(monkeypatch):
