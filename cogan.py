@@ -25,10 +25,10 @@ TASK = 'edges'           # 'edges' or 'negative': what the pictures of domain 2 
 
 # networks
 Z_DIM = 100              # length of the latent vector z
-WIDTH = 64               # channels of the layer before G's sketch, and of D's first; each layer further in has twice as many
+WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 HIDDEN = 256             # units of a fully connected layer
 DETAIL = 32              # channels of the first of domain 2's own layers
-KERNEL = 3               # pixels on a side of the kernels of these, from 1 to 64
+KERNEL = 3               # pixels on a side of the kernels of these, from 1 to 15
 NOISE = 0.3              # standard deviation of the noise on what these take, while training, in [0, inf)
 SHARED = True            # share all of G but these layers, and all of D but its first; False shares z alone
 
