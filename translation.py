@@ -284,13 +284,18 @@ def pooled(fake, name, size):
 
 # Measures
 
+def some(x):
+    """COUNT of x [N, ...], or all: the pictures that `measures.subset` draws, and so those that run.train measures."""
+    return tf.gather(x, measures.subset(np.arange(x.shape[0]), min(COUNT, x.shape[0])))
+
+
 def agreement(translate, given, truth, name='test'):
     """How near translate(given) is to the truth, both [N, s, s, C], the means over the pictures: {name_measure: scalar tensor}.
 
     l1: mean distance of a pixel, in units of [0, 1]; psnr: 10 log10(1 / mean squared error) in decibels; ssim: Wang et al. 2004,
     of windows of 11 pixels, so that pictures of fewer have none.
     """
-    given, truth, channels = given[:COUNT], truth[:COUNT], given.shape[3]
+    given, truth, channels = some(given), some(truth), given.shape[3]
 
     def block(both):
         found, y = (translate(both[..., :channels]) + 1) / 2, (both[..., channels:] + 1) / 2
@@ -324,7 +329,8 @@ def both_ways(g, f, found, dataset, name):
 def read_by_classifier(translate, given, labels, dataset, name):
     """Of translate(given [N, 28, 28, 1]): the share in which the set's classifier sees the classes `labels` [N], and the Frechet
     distance from as many training pictures: {name_accuracy, name_frechet: scalar tensor}."""
-    count = min(COUNT, given.shape[0])
+    given = some(given)
+    count, labels = given.shape[0], measures.subset(labels, given.shape[0])
     with contextlib.redirect_stdout(io.StringIO()):                     # where the data are has been printed already
         reference = features.features(measures.subset(data.load(dataset)[0], count), dataset)[0]
     weights = features.read_weights(dataset)
@@ -333,6 +339,6 @@ def read_by_classifier(translate, given, labels, dataset, name):
         images = tf.round((tf.clip_by_value(translate(x), -1, 1) + 1) * 127.5) / 127.5 - 1        # as bytes would be
         return tf.concat(features.classifier(images, weights), 1)                                 # [B, 64 + 10]
 
-    found, size = ops.in_blocks(read, given[:count]), reference.shape[1]
-    return {f'{name}_accuracy': ops.outside(lambda found: (found[:, size:].argmax(1) == labels[:count]).mean(), found),
+    found, size = ops.in_blocks(read, given), reference.shape[1]
+    return {f'{name}_accuracy': ops.outside(lambda found: (found[:, size:].argmax(1) == labels).mean(), found),
             f'{name}_frechet': ops.outside(lambda found: measures.frechet_distance(reference, found[:, :size]), found)}
