@@ -25,7 +25,7 @@ IN_MEMORY = 2**28  # bytes; larger sets stay where they are, on disk or in memor
 
 
 def full_name(name):
-    """'mnist', 'fashion_mnist' or 'stacked_mnist', or the absolute path of a folder of pictures.
+    """'mnist', 'fashion_mnist' or 'stacked_mnist', or the absolute path of a folder of pictures, or of half of them, FOLDER:left.
 
     A name that is no data set's is a folder if there is one, or if it looks like a path.
     Raises UserError for any other name.
@@ -33,7 +33,7 @@ def full_name(name):
     if name.lower() in NAMES:
         return NAMES[name.lower()]
     path = os.path.abspath(expanded(name))
-    if name and (os.path.exists(path) or os.sep in name or (os.altsep or os.sep) in name):
+    if name and (os.path.exists(folders.halved(path)[0]) or os.sep in name or (os.altsep or os.sep) in name):
         return path
     raise UserError(f'unknown data set {name!r}: the known ones are {", ".join(NAMES)}; or give a folder of pictures')
 
@@ -68,6 +68,30 @@ def load(name, split='train', size=28, channels=None):
             out[:] = resized.reshape(size, size, -1)        # one channel fills three
         images = fitted
     return images if channels in (None, images.shape[3]) else images.repeat(channels, axis=3), labels
+
+
+def load_pairs(source, target, split='train', size=28, channels=3):
+    """(images of one folder, of the other, labels of the other's) as `load` reads them, in step: picture i belongs to picture i.
+
+    They are those of equal file names, whatever their suffixes: FOLDER:left and FOLDER:right are in step too.
+    Raises UserError, which names a file, if one has no partner, or if some cannot be decoded; and as `load` does.
+    """
+    source, target = full_name(source), full_name(target)
+    for name in source, target:
+        if name in NAMES:
+            raise UserError(f'{name} has no files that could be the pairs of others: give two folders with the same file names')
+    if source == target:
+        raise UserError(f'{source} is given twice: --source is the folder of the inputs, --dataset that of what becomes of them')
+    one, other = (folders.load(folder, size, channels) for folder in (source, target))
+    if alone := folders.unpaired(one.files, other.files):
+        has = 'both' if alone in one.files and alone in other.files else source if alone in one.files else target
+        raise UserError(one_line(f'{alone} is in {has} alone: each of the {len(one.files):,} files in {source} and the '
+                                 f'{len(other.files):,} in {target} needs a partner of the same name'))
+    for folder, found in (source, one), (target, other):
+        if found.broken and folders.halved(source)[0] != folders.halved(target)[0]:
+            raise UserError(one_line(f'{folder}: {found.told}: their partners would be alone, so take both out'))
+    images, labels = load(target, split, size, channels)
+    return load(source, split, size, channels)[0], images, labels
 
 
 def _check_shape(size, channels):
@@ -160,9 +184,9 @@ def _held_out(found, size, channels):
     return held + (not _shuffles(len(found.images) - held))
 
 
-def stored(images):
-    """The whole of `images` uint8 [N, H, W, C] as float32 in [-1, 1], from a local variable that no checkpoint holds."""
-    kept = _store(images, 'images')
+def stored(images, name='images'):
+    """The whole of `images` uint8 [N, H, W, C] as float32 in [-1, 1], from a local variable that no checkpoint holds: `name`."""
+    kept = _store(images, name)
     with tf.name_scope('scale'):
         return _scaled(kept)
 

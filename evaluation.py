@@ -185,10 +185,11 @@ class Watch:
     samples shall show, which are those of the same training pictures; None where they are not asked to show any.
     """
 
-    def __init__(self, dataset, count, shape=(28, 28, 1), classes=0):
+    def __init__(self, dataset, count, shape=(28, 28, 1), classes=0, shown=None):
         """Reads `count` training pictures (as `measures.subset` draws them); adds nothing to the default graph.
 
-        classes: how many a generator can be asked for. If they are the set's, there are numbers of the classes too.
+        classes: how many a generator can be asked for. If they are the set's, there are numbers of the classes too. shown [N]:
+        the classes of the pictures that samples are made from, and so shall show; `count` of them are drawn.
         Raises UserError if the set has fewer pictures, or a count too small for a covariance.
         """
         with contextlib.redirect_stdout(io.StringIO()):     # where the data are has been printed already
@@ -199,12 +200,16 @@ class Watch:
         self._extract = features.extractor(dataset, shape[-1])
         self._reference = self._extract(measures.subset(pictures, count))[0]
         measures.frechet_distance(self._reference, self._reference)  # reports a count that is too small before the training
-        names = data.class_names(dataset, shape[0], shape[2]) if classes else None
-        self.labels = measures.subset(labels, count) if names and len(names) == classes else None
+        names = data.class_names(dataset, shape[0], shape[2]) if classes or shown is not None else None
+        if shown is not None:
+            self._classes = len(names or [])
+        known = names is not None and len(names) == self._classes
+        self._known = measures.subset(labels, count) if known else None
+        self.labels = measures.subset(shown, count) if known and shown is not None else self._known
         self.columns = [f'frechet_{count}']
         if self.labels is not None:
             self._answers = functools.cache(lambda: _answers(dataset, shape))   # a finished run needs none
-            enough = np.bincount(self.labels).max() > self._reference.shape[1]
+            enough = np.bincount(self._known).max() > self._reference.shape[1]
             self.columns += ['gan_test', 'gan_test_worst', *(['class_frechet_worst'] if enough else [])]
 
     def __call__(self, samples):
@@ -225,7 +230,7 @@ class Watch:
         found, p = self._extract(images)
         numbers = {self.columns[0]: measures.frechet_distance(self._reference, found)}
         if self.labels is not None:
-            numbers |= judge.row(self._reference, self.labels, found, asked, self._answers()(images, p), self._classes)
+            numbers |= judge.row(self._reference, self._known, found, asked, self._answers()(images, p), self._classes)
         return {name: numbers[name] for name in self.columns}
 
 
@@ -241,7 +246,9 @@ def report(folder, dataset, shape, along):
         if count < MIN_COUNT:
             return {}, f'not measured: it takes {MIN_COUNT} held-out pictures, and there are {count}'
         images, labels = samples(folder, dataset, shape, count, seed=1)
-        result = measure(images, dataset, count, labels, folder)
+        if len(images) < MIN_COUNT:
+            return {}, f'not measured: it takes {MIN_COUNT} test pictures, and there are {len(images)}'
+        result = measure(images, dataset, min(count, len(images)), labels, folder)
     files.write_json(folder / 'metrics.json', {**result, 'real_along': along})
     model, real = result['model'], result['real']
     numbers = ', '.join(f'{name.replace("_", " ")} {model[name]:.3f} ({real[name]:.3f})' for name in (
@@ -264,9 +271,15 @@ def worst_class(result):
 def samples(folder, dataset, shape, count, seed, best=False):
     """(`count` samples of a run, uint8 [count, H, W, C], the classes [count] that they were asked to show, or None).
 
-    Where the generator can be asked for the set's classes, they are those of the training pictures that are the reference.
+    Where the generator can be asked for the set's classes, they are those of the training pictures that are the reference. One
+    that takes pictures is given the run's test pictures, and the classes are those that they show.
     """
-    generate, names = savedmodel.generator(folder, best), data.class_names(dataset, shape[0], shape[2])
+    names = data.class_names(dataset, shape[0], shape[2])
+    if (found := savedmodel.translator(folder, best)) is not None:
+        generate, images, labels = found
+        known = names and labels is not None and labels.max() < len(names)
+        return savedmodel.translated(generate, measures.subset(images, count)), measures.subset(labels, count) if known else None
+    generate = savedmodel.generator(folder, best)
     known = names and runfolder.read(folder)['classes'] == list(names)
     labels = None
     if known and networks.classes_of(generate.inputs) == len(names):

@@ -17,11 +17,12 @@ import data
 import evaluation
 import ops
 import viz
-from plumbing import checkpoints, cluster, code, files, flags, graph, interrupts, naming, progress, recorder, runfolder, sampler
+from plumbing import (archives, checkpoints, cluster, code, files, flags, graph, interrupts, naming, pixels, progress, recorder,
+                      runfolder, sampler)
 from plumbing.codes import codes_of
 from plumbing.coordination import find_team
 from plumbing.hardware import prepare, resolve, session_config
-from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts' networks
+from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts
 from plumbing.projector import write_projector
 
 import numpy as np
@@ -77,7 +78,7 @@ def _raised():
         logger.setLevel(level)
 
 
-def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict, finals=None, scores=None):
+def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict, finals=None, scores=None, given=None):
     """Trains the script's STEPS, resuming from the last checkpoint of the same run, and fills the run's folder.
 
     script: the script's `globals()`; its constants are the settings of the run.
@@ -92,6 +93,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     finals: (tensor of examples [N, ...] that depends on no random batch, function of one of them [1, ...] and its number [] ->
         {name: tensor}) of measures that take long: finals.json gets their means over the examples, once, at the end of the
         run; see `bounds.means`.
+    given: (test pictures [N, h, w, c] in [-1, 1] that depend on no random batch, the classes [N] that they show or None), which a
+        network 'generator' that makes images of images is drawn from and measured on, as others are on latents.
     scores: {'real': tensor, 'fake': tensor} of D's scores, of which TensorBoard gets histograms.
     These functions are applied on the averages (EMA, decay WEIGHT_AVERAGE) of the weights; see `graph.sampling`.
     Returns (folder, {name of a measure, or of one of `finals`: its value at the end}). Of several workers only the chief fills
@@ -117,8 +120,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     saver = checkpoints.saver()
     _, total = graph.progress()
     ready = tf.global_variables_initializer(), tf.local_variables_initializer()
-    shape = sampler.shape(networks, averaged)
-    watch = _watch(settings, shape, networks) if team.chief else None
+    shape = sampler.shape(networks, averaged, given)
+    watch = _watch(settings, shape, networks, given) if team.chief else None
     frechet = watch.columns[0] if watch else None
     encoder = next((name for name, found in networks.items() if makes_codes(found.inputs, found.output)), None)
     left = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif',
@@ -140,7 +143,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         calls, reporting = ([(session.make_callable(tensors), names) for tensors, names in some] for some in (fetches, reports))
         if not team.chief:
             _assist(session, team, calls, reporting, finite, list(scalars), settings, start)
-        sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'])
+        taken = given and pixels.to_uint8(session.run(given[0]))
+        sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'], taken)
         if start >= steps and not completed.lacks([*networks, *left], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
             print(f'finished: {folder} is at step {start}; {more} trains further')
@@ -154,6 +158,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
             print(f'{"resumes" if start else "starts"} at step {start} of {steps}{passes}; pictures in {folder / "samples"}',
                   flush=True)
             began = time.monotonic()
+            if given:
+                archives.write(folder / 'inputs.npz', taken, given[1])
             if start == 0:
                 record.picture(0, _picture(sample, draw))
             elif completed.lacks(networks, start):  # it was killed between a checkpoint and what follows one
@@ -294,6 +300,10 @@ def _settings(script, updates):
         if fingerprint := data.fingerprint(settings['DATASET'], settings['IMAGE_SIZE'], settings['CHANNELS']):
             settings['PICTURES'] = fingerprint
             classes = data.class_names(settings['DATASET'], settings['IMAGE_SIZE'], settings['CHANNELS'])
+        if settings.get('SOURCE'):
+            settings['SOURCE'] = data.full_name(settings['SOURCE'])
+            if fingerprint := data.fingerprint(settings['SOURCE'], settings['IMAGE_SIZE'], settings['CHANNELS']):
+                settings['SOURCE_PICTURES'] = fingerprint
     return settings, classes
 
 
@@ -319,12 +329,19 @@ def _folder(script, settings):
     return pathlib.Path('runs', naming.folder(script['__file__'], settings['DATASET'], naming.changed([script, globals()])))
 
 
-def _watch(settings, shape, networks):
+def _watch(settings, shape, networks, given):
     """The evaluation.Watch of the samples, or None where nothing is measured."""
     count = settings['EVAL_COUNT'] if shape and settings['EVAL_EVERY'] else 0
+    if count and given and (least := given[0].shape[0]) < count:
+        print(f'Frechet distances are of {least} samples, not {count}: there are no more test pictures'
+              if least >= evaluation.MIN_COUNT else
+              f'{least} test pictures are too few for a Frechet distance, which takes {evaluation.MIN_COUNT}: none is measured')
+        count = least if least >= evaluation.MIN_COUNT else 0
     if count and 'PICTURES' in settings:
         count = evaluation.measurable_count(settings['DATASET'], shape, count)
-    return evaluation.Watch(settings['DATASET'], count, shape, classes_of(networks['generator'].inputs)) if count else None
+    if not count:
+        return None
+    return evaluation.Watch(settings['DATASET'], count, shape, classes_of(networks['generator'].inputs), given and given[1])
 
 
 def _test_set(settings, encoder):

@@ -1,4 +1,5 @@
-"""Draws from a finished or stopped run: samples, walks between their latents, moves along directions, sums of latents.
+"""Draws from a finished or stopped run: samples, walks between their latents, moves along directions, sums of latents. Or, where
+its generator takes pictures, translates pictures.
 
     python sample.py runs/dcgan-mnist
     python sample.py runs/dcgan-mnist --numbered
@@ -12,6 +13,8 @@
     python sample.py runs/dcgan-mnist --direction 2 --by 3
     python sample.py runs/dcgan-mnist --arithmetic "class:1 - class:7 + 5"
     python sample.py runs/dcgan-mnist --latents runs/dcgan-mnist/inverted.npz --interpolate walk.png
+    python sample.py runs/cogan-mnist --network generator2
+    python sample.py runs/pix2pix-fashion_mnist --input drawings --output shoes
 
 Sample 3 of a seed is the same one whatever the count is, in a grid, an array or a file.
 
@@ -23,13 +26,19 @@ last row what is near the sum, then the sum.
 
 A conditional run draws the classes of --class in turn, by name or number, or all of them. Walks stay in one class each; with
 two classes they lead from one to the other, each at one latent.
+
+A generator that takes pictures translates those in the folder --input and its subfolders, or else test pictures of the run. PNG,
+JPEG, GIF, WebP and BMP files may have any size: as for training, they are cropped to their middle square and resized to what the
+network takes, and so large is the result. --output gets files with the names of theirs, NAME.png; without it the picture shows
+pairs of input and output. --network names another network of the run that makes pictures, such as the one that leads back.
 """
 import argparse
+import functools
 import math
 import re
 
 import viz
-from plumbing import files, flags, latents, measures, networks
+from plumbing import archives, files, flags, latents, measures, networks
 
 import imageio.v3 as iio
 import numpy as np
@@ -39,7 +48,9 @@ GRID = 2**28     # of those in a picture, which is copied on its way into a file
 COLUMNS = 7      # of a picture of directions, and of sums
 DIRECTIONS = 8   # of a picture
 LABELLED = 1000  # draws that are sorted by class, for a sum
-AROUND = 0.25    # of a uniform distribution around the latents of a sum: the DCGAN paper's
+LATENT = {'seed': '--seed', 'latents': '--latents', 'truncation': '--truncation', 'direction': '--direction', 'index': '--index',
+          'classes': '--class', 'arithmetic': '--arithmetic', 'interpolate': '--interpolate', 'directions': '--directions',
+          'numbered': '--numbered'}  # arguments that are of latents
 
 
 def slerp(starts, ends, t):
@@ -157,43 +168,6 @@ def edited(generate, points, truncation=None, direction=None, by=0.0):
     return points
 
 
-def added(generate, folder, text, points, labels=None):
-    """A sum of latents: (its point, pictures uint8 [(T + 1) COLUMNS, H, W, C] of its T terms and of what is around it).
-
-    points: those that the terms number; labels [N]: their classes, or None to have them classified if that is needed. A label
-    of the sum is that of the first sample. Raises UserError for a term that names none.
-    """
-    parts = latents.terms(text)
-    rows, names = [], {}
-    count = len(next(iter(points.values())))
-    if any(isinstance(term, str) for _, term in parts):
-        names, labels = known_classes(generate, folder, points, labels)
-    for _, term in parts:
-        if isinstance(term, str):
-            if term.casefold() not in names:
-                raise files.UserError(files.one_line(f'there is no class {term!r}: give one of {", ".join(names)}'))
-            name, term = term, np.flatnonzero(labels == names[term.casefold()])
-            if not len(term):
-                raise files.UserError(files.one_line(f'none of {count} samples is of the class {name}: give another'))
-        elif max(term) >= count:
-            raise files.UserError(f'there is no sample {max(term)}: give numbers from 0 to {count - 1}')
-        rows.append(np.asarray(term))
-    z, rest = latents.joined(generate.inputs, points), {name: array[rows[0][:1]] for name, array in points.items()}
-    total, means = latents.combined(z, [(factor, row) for (factor, _), row in zip(parts, rows, strict=True)])
-    shown = []
-    for row, mean in zip(rows, means, strict=True):
-        some = {name: array[row[:COLUMNS - 1]] for name, array in points.items()}
-        images = generate.draw(some)
-        blank = np.zeros([COLUMNS - 1 - len(images), *images.shape[1:]], np.uint8)
-        shown += [images, blank, generate.draw(latents.parted(generate.inputs, mean[None], {
-            name: array[row[:1]] for name, array in points.items()}))]
-    noise = np.random.default_rng(0).uniform(-AROUND, AROUND, [COLUMNS - 1, len(total)])
-    repeated = {name: np.repeat(array, COLUMNS - 1, axis=0) for name, array in rest.items()}
-    around = latents.parted(generate.inputs, total + noise, repeated)
-    point = latents.parted(generate.inputs, total[None], rest)
-    return point, np.concatenate([*shown, generate.draw(around), generate.draw(point)])
-
-
 def known_classes(generate, folder, points, labels):
     """({name of a class in lower case, or its number: number}, labels [N] of points). UserError where nothing tells classes."""
     import data
@@ -210,6 +184,36 @@ def known_classes(generate, folder, points, labels):
     count = max(len(classes), int(labels.max()) + 1)
     return {**{str(number): number for number in range(count)},
             **{name.casefold(): number for number, name in enumerate(classes)}}, labels
+
+
+def translate(given, network):
+    """What the arguments ask of a network that makes images of images: the path of what is written.
+
+    Raises UserError for those that are of latents.
+    """
+    from plumbing import translating
+
+    if flag := next((flag for name, flag in LATENT.items() if getattr(given, name) not in (None, False)), None):
+        raise files.UserError(f'the {given.network} of {given.run} takes images, not latents: leave out {flag}')
+    source = translating.Source(network, given.input, given.run, given.network)
+    if given.count and given.count > source.count:
+        raise files.UserError(f'{given.input or given.run} has {source.count} pictures: give --count {source.count} or less')
+    count = given.count or (source.count if given.input and (given.files or given.npz) else min(source.count, 64))
+    if given.files:
+        translating.write(given.files, network, source, count)
+        return given.files
+    size, largest = math.prod(network.shape) + source.size, LARGEST if given.npz else GRID
+    if count * size > largest:
+        raise files.UserError(f'{count} pictures of {measures.by_size(network.shape)} take {count * size / 2**30:,.1f} GiB: give '
+                              f'--count {largest // size} or less')
+    images, found = source.both(network, count)
+    if given.npz:
+        archives.write(given.npz, found)
+        return given.npz
+    path, zoom = given.png or given.run / 'samples.png', enlarged(np.concatenate([found, found]), given.zoom)
+    if images.shape[3] < found.shape[3]:
+        images = images.repeat(found.shape[3], axis=3)
+    return viz.save(path, viz.pairs(images, found, 'input and output', min(8, len(images)), zoom))
 
 
 def write_files(folder, images, labels, names):
@@ -273,10 +277,16 @@ def main(arguments=None):
         given = parse(arguments)
         from plumbing import savedmodel  # imports TensorFlow, which --help can do without
 
-        generate = savedmodel.generator(given.run, given.best)
+        generate = savedmodel.sampled(given.run, given.network, given.best)
+        if networks.translates(generate.inputs, generate.output):
+            print(f'wrote {translate(given, generate)}')
+            return
+        if given.input:
+            raise files.UserError(f'the {given.network} of {given.run} takes {" and ".join(generate.inputs)}, not images: leave '
+                                  'out --input')
         if generate.output != 'images' and not given.npz:
-            raise files.UserError(f'the generator of {given.run} makes {generate.output}, not images: --npz FILE writes them as '
-                                  'an array')
+            raise files.UserError(f'the {given.network} of {given.run} makes {generate.output}, not images: --npz FILE writes '
+                                  'them as an array')
         classes = numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
 
         def edit(points):
@@ -309,7 +319,8 @@ def main(arguments=None):
             count = max([max(term) + 1 for _, term in latents.terms(given.arithmetic) if not isinstance(term, str)], default=0)
             many = latents.CLASS in given.arithmetic
             points, labels = chosen(None if given.latents else range(max(count, LABELLED) if many else count), GRID)
-            point, shown = added(generate, given.run, given.arithmetic, points, labels)
+            point, shown = latents.added(generate, given.arithmetic, points, functools.partial(
+                known_classes, generate, given.run, points, labels), COLUMNS)
             if given.npz:
                 write_array(path, generate, point)
             else:
@@ -359,6 +370,9 @@ def parse(arguments):
     parser.add_argument('--direction', type=flags.whole('the direction'), metavar='K',
                         help='move the latents along this direction of the first layer, from 0')
     parser.add_argument('--by', type=real('the distance'), help='so far [3]')
+    parser.add_argument('--network', metavar='NAME', default='generator', help='draw from this network of the run [generator]')
+    parser.add_argument('--input', type=flags.path, metavar='FOLDER', help='of pictures to translate, by a network that takes '
+                                                                           'pictures [test pictures of the run]')
     parser.add_argument('--best', action='store_true', help='draw from the generator that measured best, not the last')
     parser.add_argument('--class', dest='classes', action='extend', nargs='+', metavar='CLASS',
                         help='names (or else numbers) of the classes to draw, of a conditional run, in turn [all of them]')
@@ -369,19 +383,20 @@ def parse(arguments):
                                                     'sample [sample-INDEX.png there]')
     one.add_argument('--npz', type=flags.path, help='file of the array images, uint8 [N, H, W, C], instead of a '
                                                            'grid; and of labels [N], of a conditional run')
-    one.add_argument('--files', type=flags.path, metavar='FOLDER', help='new or empty folder for a PNG file of each sample, '
-                     'instead of a grid: 000000.png, ..., with its class in the name, of a conditional run')
+    one.add_argument('--files', '--output', type=flags.path, metavar='FOLDER', help='new or empty folder for a PNG file of each '
+                     'sample, instead of a grid: 000000.png, ..., with its class in the name, of a conditional run; or with the '
+                     'name of the --input')
     one.add_argument('--interpolate', type=flags.path, metavar='PNG', help='file of a grid of walks between latents, instead of '
                                                                            'samples')
     one.add_argument('--directions', type=flags.path, metavar='PNG',
                      help=f'file of a grid: sample 0, or INDEX, moved from -BY to BY along the first {DIRECTIONS} directions')
     given = parser.parse_args(arguments)
-    for name in 'latents', 'arithmetic', 'directions':
+    for name in 'latents', 'arithmetic', 'directions', 'input':
         clash = {'latents': ['seed'], 'arithmetic': ['index', 'count', 'numbered', 'files', 'interpolate', 'directions'],
-                 'directions': ['direction', 'count', 'numbered']}[name]
+                 'directions': ['direction', 'count', 'numbered'], 'input': list(LATENT)}[name]
         for other in clash if getattr(given, name) else []:
             if getattr(given, other) not in (None, False):
-                parser.error(f'--{name} and --{other} do not go together: leave one of them out')
+                parser.error(f'--{name} and {LATENT.get(other, f"--{other}")} do not go together: leave one of them out')
     if given.by is not None and given.direction is None and not given.directions:
         parser.error('--by is how far to move along a --direction: give one, or --directions')
     given.by = 3.0 if given.by is None else given.by
@@ -411,6 +426,8 @@ def parse(arguments):
             raise files.UserError(f'{given.files} is a file: give the name of a new folder')
         if given.files.exists() and any(given.files.iterdir()):
             raise files.UserError(f'{given.files} is not empty: give the name of a new folder')
+        if given.input and given.files.is_relative_to(given.input.resolve()):
+            raise files.UserError(f'{given.files} is in {given.input}, and would be translated next time: give another folder')
     return given
 
 

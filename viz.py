@@ -53,12 +53,12 @@ def numbered(images, columns=None, zoom=None):
     return np.asarray(picture)
 
 
-def pairs(left, right, caption, columns=8):
+def pairs(left, right, caption, columns=8, zoom=None):
     """uint8 [N, H, W, C] twice -> one picture uint8 [h, w] (C = 1) or [h, w, 3]: left and right in a frame, pair beside pair.
 
-    The pairs fill rows of `columns`, on white; caption: the line above them.
+    The pairs fill rows of `columns`, on white; caption: the line above them. zoom: if None, `zoom_of` them.
     """
-    zoom = zoom_of(left)
+    zoom = zoom or zoom_of(left)
     left, right = (images.repeat(zoom, axis=1).repeat(zoom, axis=2) for images in (left, right))
     bar = np.full([*left.shape[:2], 2, left.shape[3]], 128, np.uint8)
     framed = np.pad(np.concatenate([left, bar, right], axis=2), [(0, 0), (2, 2), (2, 2), (0, 0)], constant_values=128)

@@ -8,7 +8,7 @@ import warnings
 import zipfile
 
 from plumbing import measures
-from plumbing.files import UserError, reason, shortened
+from plumbing.files import UserError, reason, replacing, shortened
 
 import numpy as np
 
@@ -32,6 +32,12 @@ def read(path):
         if labels.min() < 0 or labels.max() >= 2**16:
             raise UserError(f'{path}: labels must be from 0 to 65535, not from {labels.min()} to {labels.max()}')
         return images, labels.astype(np.int32)
+
+
+def write(path, images, labels=None):
+    """Writes an .npz that `read` reads, with the same bytes for the same arrays."""
+    with replacing(path) as temporary, open(temporary, 'wb') as file:
+        np.savez_compressed(file, images=images, **({} if labels is None else {'labels': np.asarray(labels)}))
 
 
 @contextlib.contextmanager

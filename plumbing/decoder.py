@@ -24,7 +24,7 @@ CHUNK_BYTES = 2**28  # of these decoded pictures
 PILLOW_BLOCK = 2**26  # bytes that Pillow asks for at once; of its own 2**24, glibc keeps what is freed, for each thread
 
 
-def decoded(folder, names, size, channels):
+def decoded(folder, names, size, channels, half=''):
     """Yields (name, picture, was it turned grey?) or (name, None, why it is broken) of each file, in the order of the names.
 
     A file that the system did not give is tried once more when all others of its chunk are done: results must not depend
@@ -36,7 +36,7 @@ def decoded(folder, names, size, channels):
 
     def attempt(name):
         try:
-            return decode(os.path.join(folder, name), size, channels, memory)
+            return decode(os.path.join(folder, name), size, channels, memory, half)
         except UserError:
             raise
         except Exception as error:  # damaged bytes make the decoders raise anything
@@ -60,12 +60,13 @@ def decoded(folder, names, size, channels):
             pool.shutdown(wait=False, cancel_futures=True)  # files that wait for a thread need not be decoded
 
 
-def decode(path, size, channels, memory=None):
+def decode(path, size, channels, memory=None, half=''):
     """One picture file -> (uint8 [size, size, channels], was it turned grey?); raises whatever Pillow raises.
 
     The first frame of an animation, rotated as EXIF says, composited on BACKGROUND, 16 bits rounded to 8, cropped to its
     middle square and resized by a Lanczos filter (after a box filter, where it shrinks a lot). One channel is the luma of
-    ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B. `memory` is what it shares with other threads, a `Memory`.
+    ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B. `memory` is what it shares with other threads, a `Memory`. half: 'left' or 'right'
+    for that half of the picture alone, which must be wider than high.
     Raises UserError above MAX_PIXELS and MAX_BYTES, before it decodes.
     """
     with open(path, 'rb') as file, contextlib.ExitStack() as stack:     # open: of a path, Pillow would map a BMP into memory
@@ -78,14 +79,19 @@ def decode(path, size, channels, memory=None):
                             'take it out of the folder, or make it smaller')
         if memory:
             stack.enter_context(memory.taken(PIXEL_BYTES * max(image.width * image.height, size * size) + length))
-        return _fitted(image, size, channels)
+        return _fitted(image, size, channels, half)
 
 
-def _fitted(image, size, channels):
-    image.draft(None, (2 * size, 2 * size))  # a JPEG file is decoded at 1/2, 1/4 or 1/8 if that is still larger
+def _fitted(image, size, channels, half):
+    image.draft(None, (2 * size * (1 + bool(half)), 2 * size))  # a JPEG file is decoded at 1/2, 1/4 or 1/8 if still larger
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     image = _opaque(image)
+    if half:
+        if image.width <= image.height:
+            raise ValueError(f'{image.width} by {image.height} pixels are no two halves side by side')
+        middle = image.width // 2
+        image = image.crop((0, 0, middle, image.height) if half == 'left' else (image.width - middle, 0, *image.size))
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)

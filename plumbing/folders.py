@@ -14,6 +14,7 @@ from plumbing.files import UserError, expanded, one_line, shortened
 import numpy as np
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.webp', '.bmp')  # files that are taken from a folder
+HALVES = ':left', ':right'  # behind a folder's name: that half of each of its pictures
 VERSION = 2  # of what `decoder.decode` does and what `picturecache` keeps: a change makes older caches useless
 
 
@@ -22,7 +23,8 @@ class Pictures(typing.NamedTuple):
 
     images: uint8 [N, H, W, C] in a random order, always the same; labels: uint16 [N], or None without classes; classes: their
     names; classless: why there are none, or ''; fingerprint: of all pixels and labels; colour: how many pictures were turned
-    grey; told: where they come from, and what is wrong with them.
+    grey; told: where they come from, and what is wrong with them; files: the names of all files, sorted; broken: how many of
+    them are left out.
     """
     images: picturecache.OnDisk
     labels: np.ndarray | None
@@ -31,6 +33,8 @@ class Pictures(typing.NamedTuple):
     fingerprint: str
     colour: int
     told: str
+    files: tuple = ()
+    broken: int = 0
 
 
 @functools.lru_cache(maxsize=2)  # what a program reads stays the same, whatever happens to the folder
@@ -41,18 +45,19 @@ def load(folder, size, channels):
     is converted. They are decoded once, into an .npy in the user's cache whose name depends on the files' names, sizes and
     times; when these change, it is replaced, and so it is where it does not fit its checksum. Where the cache cannot be
     written, a temporary file is used.
-    Files that cannot be decoded are left out, counted, and listed in a text file.
+    Files that cannot be decoded are left out, counted, and listed in a text file. FOLDER:left and FOLDER:right are the halves of
+    pictures that hold two side by side.
     Raises UserError if there is no such folder, there are fewer than two pictures in it, too many are broken, one is
     too large or cannot be read, or there is no space.
     """
     if size * size > decoder.MAX_PIXELS:
         raise UserError(f'pictures of {size:,} by {size:,} pixels are too large: '
                         f'--image-size is {math.isqrt(decoder.MAX_PIXELS):,} at most')
-    folder = os.path.abspath(expanded(folder))
+    folder, half = halved(os.path.abspath(expanded(folder)))
     files = find(folder)
-    where = hashlib.sha256(os.fsencode(f'{folder}\n{size} {channels}')).hexdigest()[:12]
+    where = hashlib.sha256(os.fsencode(f'{folder}{half}\n{size} {channels}')).hexdigest()[:12]
     what = hashlib.sha256(os.fsencode(f'{VERSION} {decoder.BACKGROUND} {files}')).hexdigest()[:12]
-    name = f'{shortened(os.path.basename(folder)) or "root"}-{size}x{size}x{channels}-{where}'
+    name = f'{shortened(os.path.basename(folder)) or "root"}{half.replace(":", "-")}-{size}x{size}x{channels}-{where}'
     shape = (len(files), size, size, channels)
     names, classless = class_names(file for file, _, _ in files)
     cache, began = user_cache.path('pictures'), None
@@ -63,7 +68,7 @@ def load(folder, size, channels):
         with picturecache.place(cache, name, math.prod(shape)) as cache:
             found, _ = picturecache.kept(cache, f'{name}-{what}', shape, names)     # another program may have made it meanwhile
             if not found:
-                began, pictures = time.monotonic(), decoder.decoded(folder, _shuffled(files), size, channels)
+                began, pictures = time.monotonic(), decoder.decoded(folder, _shuffled(files), size, channels, half[1:])
                 found = picturecache.write(cache, f'{name}-{what}', shape, names, folder, pictures)
                 picturecache.remove_older(cache, name, what)
     images, record = found
@@ -71,7 +76,21 @@ def load(folder, size, channels):
     if record['broken']:
         told += f'; {record["broken"]:,} broken files left out, listed in {cache / f"{name}-{what}.broken.txt"}'
     labels = None if classless else np.array(record['labels'], np.uint16)
-    return Pictures(images, labels, names, classless, record['fingerprint'], record['colour'], told)
+    return Pictures(images, labels, names, classless, record['fingerprint'], record['colour'], told,
+                    tuple(name for name, _, _ in files), record['broken'])
+
+
+def halved(folder):
+    """('FOLDER', ':left') of 'FOLDER:left', and (folder, '') where it is no half, or there is a folder of the whole name."""
+    half = next((half for half in HALVES if folder.endswith(half) and not os.path.exists(folder)), '')
+    return folder.removesuffix(half), half
+
+
+def unpaired(files, others):
+    """A file name of one of two sorted lists that the other does not have, whatever the suffix, or '' where there is none."""
+    stems, partners = ([os.path.splitext(name)[0] for name in names] for names in (files, others))
+    alone = set(stems) ^ set(partners) or {one for one, other in zip(stems, partners, strict=False) if one != other}
+    return next((name for name in sorted([*files, *others]) if os.path.splitext(name)[0] in alone), '')
 
 
 def _shuffled(files):
@@ -94,8 +113,11 @@ def class_names(files):
     return names, ''
 
 
-def find(folder):
-    """[(name, size, time)] of the picture files under a folder, sorted by name: '/' between its parts, nanoseconds."""
+def find(folder, least=2):
+    """[(name, size, time)] of the picture files under a folder, sorted by name: '/' between its parts, nanoseconds.
+
+    Raises UserError if it is no folder, or holds fewer than `least` of them.
+    """
     if not os.path.isdir(folder):
         raise UserError(f'{folder} is a file: give the folder it is in' if os.path.exists(folder)
                         else f'the folder {folder} does not exist')
@@ -115,9 +137,9 @@ def find(folder):
                     found.append((inside + entry.name, status.st_size, status.st_mtime_ns))
                 else:
                     others += 1
-    if len(found) < 2:
+    if len(found) < least:
         aside = ' and '.join(text for number, text in [(others, f'{others:,} other files'), (
             links, f'{links:,} symbolic links, which are not followed')] if number)
         raise UserError(f'{folder} holds {"one picture" if found else "no pictures"} ({", ".join(SUFFIXES)})'
-                        f'{f", but {aside}" if aside else ""}: it takes at least two')
+                        f'{f", but {aside}" if aside else ""}: it takes at least {"two" if least == 2 else "one"}')
     return sorted(found)

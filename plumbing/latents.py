@@ -12,6 +12,7 @@ from plumbing import archives, files
 import numpy as np
 
 CLASS = 'class:'       # before the name of a class, in a sum
+AROUND = 0.25         # of a uniform distribution around the latents of a sum: the DCGAN paper's
 LARGEST = 2**28       # numbers of a file, at most
 MADE_BY = 'generator'  # the array of a file that says which generator the latents are of
 
@@ -119,6 +120,45 @@ def combined(z, parts):
     """
     means = np.stack([np.asarray(z, np.float64)[indices].mean(0) for _, indices in parts])
     return np.array([factor for factor, _ in parts]) @ means, means
+
+
+def added(generate, text, points, known, columns):
+    """A sum of latents: (its point, pictures uint8 [(T + 1) columns, H, W, C] of its T terms and of what is around it).
+
+    generate: savedmodel.Loaded; text: as `terms` takes it; points: those that the terms number; known: function () -> ({name of a
+    class in lower case: number}, classes [N] of the points), called where a term is a class. A row shows samples of a term, then
+    their mean; the last row what is near the sum, then the sum, whose label is that of the first sample. Raises files.UserError
+    for a term that names none.
+    """
+    parts = terms(text)
+    rows, names = [], {}
+    count = len(next(iter(points.values())))
+    if any(isinstance(term, str) for _, term in parts):
+        names, labels = known()
+    for _, term in parts:
+        if isinstance(term, str):
+            if term.casefold() not in names:
+                raise files.UserError(files.one_line(f'there is no class {term!r}: give one of {", ".join(names)}'))
+            name, term = term, np.flatnonzero(labels == names[term.casefold()])
+            if not len(term):
+                raise files.UserError(files.one_line(f'none of {count} samples is of the class {name}: give another'))
+        elif max(term) >= count:
+            raise files.UserError(f'there is no sample {max(term)}: give numbers from 0 to {count - 1}')
+        rows.append(np.asarray(term))
+    z, rest = joined(generate.inputs, points), {name: array[rows[0][:1]] for name, array in points.items()}
+    total, means = combined(z, [(factor, row) for (factor, _), row in zip(parts, rows, strict=True)])
+    shown = []
+    for row, mean in zip(rows, means, strict=True):
+        some = {name: array[row[:columns - 1]] for name, array in points.items()}
+        images = generate.draw(some)
+        blank = np.zeros([columns - 1 - len(images), *images.shape[1:]], np.uint8)
+        shown += [images, blank, generate.draw(parted(generate.inputs, mean[None], {
+            name: array[row[:1]] for name, array in points.items()}))]
+    noise = np.random.default_rng(0).uniform(-AROUND, AROUND, [columns - 1, len(total)])
+    repeated = {name: np.repeat(array, columns - 1, axis=0) for name, array in rest.items()}
+    around = parted(generate.inputs, total + noise, repeated)
+    point = parted(generate.inputs, total[None], rest)
+    return point, np.concatenate([*shown, generate.draw(around), generate.draw(point)])
 
 
 # a file of latents

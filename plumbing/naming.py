@@ -24,11 +24,12 @@ def folder(script, dataset, changed):
 
     The constants that a resumed run may change do not count. Where the others are many, a sum of them stands for them.
     """
-    words = {constant: value for constant, value in changed.items() if constant not in (*FREE, 'DATASET')}
+    words = {constant: pathlib.Path(value).name if constant == 'SOURCE' else value for constant, value in changed.items()
+             if constant not in (*FREE, 'DATASET')}
     told = ''.join(f'-{_told(constant, value)}' for constant, value in words.items())
     if len(told) > 90:
         told = '-' + hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:8]
-    return f'{pathlib.Path(script).stem}-{files.shortened(pathlib.Path(dataset).name or "pictures")}{told}'
+    return f'{pathlib.Path(script).stem}-{files.shortened(pathlib.Path(dataset).name.replace(":", "-") or "pictures")}{told}'
 
 
 def _told(constant, value):

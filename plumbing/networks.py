@@ -100,6 +100,11 @@ def makes_codes(inputs, output):
     return [found.kind for found in inputs.values()] == ['images'] and output != 'images'
 
 
+def translates(inputs, output):
+    """Whether a network makes images of images, and takes nothing else."""
+    return [found.kind for found in inputs.values()] == ['images'] and output == 'images'
+
+
 def classes_of(inputs):
     """How many classes a network can be asked for by its input `label`; 0 where it has none."""
     return inputs['label'].classes if 'label' in inputs and inputs['label'].kind == 'label' else 0

@@ -14,6 +14,11 @@ def to_uint8(images):
     return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
+def to_float(images):
+    """uint8 images -> float32 in [-1, 1]."""
+    return images / np.float32(127.5) - 1
+
+
 def save(path, picture):
     """Writes a uint8 picture [h, w] or [h, w, 3] in the format of the path's suffix; returns the path.
 

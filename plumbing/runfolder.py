@@ -25,8 +25,9 @@ MADE = (  # by training and by commands, in a run's folder, besides its networks
     'checkpoints', 'completed.json', 'events.out.tfevents.*', 'scalars.csv', 'scalars-damaged.csv', 'samples', 'samples.gif',
     'losses.png', 'metrics.json', 'finals.json', 'nearest.png', 'confusions.png', 'retrieval.png', 'samples.png', 'sample-*.png',
     'arithmetic.png', 'inverted.npz', 'inverted.png', 'codes.png', 'walk.png', 'traversal.png', 'manifold.png', 'analogies.png',
-    'projector', 'projector_config.pbtxt', 'exported')
+    'projector', 'projector_config.pbtxt', 'exported', 'inputs.npz')
 DECIDE = 'tensorflow', 'processor', 'threads', 'workers'  # those of `_versions` that bits are known to depend on
+FOLDERS = {'DATASET': 'PICTURES', 'SOURCE': 'SOURCE_PICTURES'}  # settings: folders, which may move, and sums of what is in them
 AGAIN = 'give another --run-dir, or --fresh to start again'
 
 
@@ -50,11 +51,13 @@ def check(folder, script, settings, fresh=False):
             return
         now, before = _plain({'script': script, **settings}), {'script': record['script'], **record['settings']}
         changed = differences(before, now)
-        if set(changed) == {'PICTURES'}:
-            raise files.UserError(f'the pictures in {now["DATASET"]} have changed since {folder} was begun with them: they were '
-                                  f'{before.get("PICTURES")}, now {now.get("PICTURES")}; {AGAIN}')
+        for name, pictures in FOLDERS.items():
+            if set(changed) == {pictures}:
+                raise files.UserError(f'the pictures in {now[name]} have changed since {folder} was begun with them: they were '
+                                      f'{before.get(pictures)}, now {now.get(pictures)}; {AGAIN}')
         if changed:
-            told = '; '.join(f'{name} was {old!r}, now {new!r}' for name, (old, new) in changed.items() if name != 'PICTURES')
+            told = '; '.join(f'{name} was {old!r}, now {new!r}' for name, (old, new) in changed.items()
+                             if name not in FOLDERS.values())
             raise files.UserError(f'{folder} is a run with other settings: {told}; {AGAIN}')
     elif folder.exists() and any(not entry.name.startswith('.') for entry in folder.iterdir()):
         raise files.UserError(f'{folder} is not empty and not the folder of a run; give another --run-dir')
@@ -67,9 +70,9 @@ def _begun(folder):
 
 def differences(before, now):
     """{constant: (its value before, its value now)} where two runs' settings differ in what makes them different runs."""
-    same = 'PICTURES' in now and before.get('PICTURES') == now['PICTURES']  # perhaps in another place
+    same = [name for name, pictures in FOLDERS.items() if pictures in now and before.get(pictures) == now[pictures]]
     return {name: (before.get(name), now.get(name)) for name in {**before, **now}
-            if name not in (*naming.FREE, *(['DATASET'] if same else [])) and before.get(name) != now.get(name)}
+            if name not in (*naming.FREE, *same) and before.get(name) != now.get(name)}
 
 
 def _plain(record):

@@ -1,16 +1,17 @@
 """Draws from the averaged networks in the session that trains."""
-from plumbing import bounds, networks, pixels
+from plumbing import bounds, measures, networks, pixels
 
 import numpy as np
 
 
-def shape(found, averaged):
-    """(H, W, C) of a sample, or None where there is no generator of images from latents and labels.
+def shape(found, averaged, given=None):
+    """(H, W, C) of a sample, or None where there is no generator of images from latents and labels, or from what is given.
 
-    found: {name: networks.Network}; averaged: graph.Sampling.
+    found: {name: networks.Network}; averaged: graph.Sampling; given: pictures for a generator that takes pictures alone, or None.
     """
     generator = found.get('generator')
-    drawn = generator and generator.output == 'images' and networks.can_be_drawn(generator.inputs)
+    drawn = generator and generator.output == 'images' and (
+        networks.can_be_drawn(generator.inputs) or given is not None and networks.translates(generator.inputs, generator.output))
     return tuple(averaged.outputs['generator'].shape[1:].as_list()) if drawn else None
 
 
@@ -20,12 +21,16 @@ class Sampler:
     shape: that of a sample, or None.
     """
 
-    def __init__(self, session, found, averaged, grid, seed):
-        """found: {name: networks.Network}; averaged: graph.Sampling; grid: samples of a picture; seed: of all latents."""
-        self._session, self._averaged, self.shape = session, averaged, shape(found, averaged)
+    def __init__(self, session, found, averaged, grid, seed, given=None):
+        """found: {name: networks.Network}; averaged: graph.Sampling; grid: samples of a picture; seed: of all latents.
+
+        given: uint8 [N, h, w, c] that a generator which takes pictures alone is drawn from, in the place of latents.
+        """
+        self._session, self._averaged, self.shape, self._given = session, averaged, shape(found, averaged, given), given
         if self.shape:
-            self._grid, self.columns = networks.grid(found['generator'].inputs, grid, seed)
             self._inputs, self._seed = found['generator'].inputs, seed
+            self._grid, self.columns = (networks.grid(self._inputs, grid, seed) if given is None else
+                                        (self._taken(given[:grid]), None))
 
     def images(self, inputs):
         """uint8 [N, H, W, C] for {name of an input: array [N, ...]}."""
@@ -35,8 +40,15 @@ class Sampler:
                   for i in range(0, count, 500)]
         return np.concatenate([pixels.to_uint8(block) for block in blocks])
 
+    def _taken(self, images):
+        """{name of the generator's one input: float32 [N, h, w, c]} for images uint8 [N, h, w, c]."""
+        name, = self._inputs
+        return {name: pixels.to_float(images)}
+
     def samples(self, count, labels=None):
         """The same `count` samples every time, uint8 [count, H, W, C]; labels: the classes [count] that they shall show."""
+        if self._given is not None:
+            return self.images(self._taken(measures.subset(self._given, count)))
         return self.images(networks.draw(self._inputs, count, self._seed, labels))
 
     def grid(self):

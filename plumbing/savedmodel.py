@@ -7,7 +7,7 @@ import contextlib
 import math
 import pathlib
 
-from plumbing import files, graph, networks, pixels, runfolder
+from plumbing import archives, files, graph, networks, pixels, runfolder
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -264,13 +264,63 @@ def saved(folder, name):
 
 def generator(folder, best=False):
     """The generator of a run: the last one, or the one that measured best while training. files.UserError if there is none."""
-    found = Loaded(folder, 'generator-best' if best else 'generator')
+    return _drawn(folder, 'generator', Loaded(folder, 'generator-best' if best else 'generator'))
+
+
+def sampled(folder, name='generator', best=False):
+    """A network of a run that makes samples, of latents (`networks.can_be_drawn`) or of images (`networks.translates`).
+
+    Raises files.UserError, which names those that there are, for other networks, and as `Loaded` does.
+    """
+    if name != 'generator' and name not in (described := runfolder.read(folder)['networks']):
+        raise files.UserError(files.one_line(f'{folder} has no network {name!r}: it has {", ".join(described)}'))
+    found = Loaded(folder, f'{name}-best' if best else name)
+    return found if networks.translates(found.inputs, found.output) else _drawn(folder, name, found)
+
+
+def _drawn(folder, name, found):
     if not networks.can_be_drawn(found.inputs):
-        raise files.UserError(f'the generator of {folder} takes images, not latents: there is nothing to draw it from')
+        raise files.UserError(f'the {name} of {folder} takes images, not latents: there is nothing to draw it from')
     return found
 
 
+def translator(folder, best=False):
+    """(generator, the test pictures uint8 [N, h, w, c] that it is drawn from, the classes [N] that they show or None) of a run
+    that makes images of images; None of one that makes them of latents.
+
+    Raises files.UserError as `Loaded` and `archives.read` do, and where the two do not fit.
+    """
+    found = Loaded(folder, 'generator-best' if best else 'generator')
+    if not networks.translates(found.inputs, found.output):
+        return None
+    return found, *given(folder, found)
+
+
+def given(folder, network):
+    """(the test pictures uint8 [N, h, w, c] that the generator of a run is drawn from, the classes [N] that they show, or None).
+
+    network: it, or one that takes pictures of the same shape. Raises files.UserError where there are none of that.
+    """
+    images, labels = archives.read(pathlib.Path(folder) / 'inputs.npz')
+    if images.shape[1:] != tuple(next(iter(network.inputs.values())).shape):
+        raise files.UserError(f'{folder}/inputs.npz holds pictures of another size than its generator takes: '
+                              'the training command writes it again')
+    return images, labels
+
+
+def translated(network, images):
+    """What a network makes of images uint8 [N, h, w, c], uint8 [N, H, W, C]. network: a `Loaded` of images alone."""
+    name, = network.inputs
+    blocks = [images[i:i + 4 * BATCH] for i in range(0, len(images), 4 * BATCH)]
+    return np.concatenate([network.draw({name: pixels.to_float(block)}) for block in blocks])
+
+
 def samples(folder, count, seed=0, best=False):
-    """`count` samples of a run, uint8 [count, H, W, C]; a seed's first samples are the same for every count."""
+    """`count` samples of a run, uint8 [count, H, W, C]; a seed's first samples are the same for every count.
+
+    Of a generator that takes pictures they are what it makes of the first test pictures, as many as there are.
+    """
+    if (found := translator(folder, best)) is not None:
+        return translated(found[0], found[1][:count])
     generate = generator(folder, best)
     return generate.draw(networks.draw(generate.inputs, count, seed))

@@ -41,6 +41,10 @@ def bring(folder):
         for number in range(150 if name in pictures[:4] else 0):     # batches are of up to 128
             iio.imwrite(folder / name / f'{number}.png', noise(80, 72, 3, seed=100 * seed + number))
     iio.imwrite(folder / 'package/data_batch_1.png', noise(150, 1024, 3))
+    for number in range(100):                                        # pairs, and halves side by side
+        for name, shape in ('drawings', (80, 72, 3)), ('photographs', (80, 72, 3)), ('facades', (72, 144, 3)):
+            (folder / 'home/pairs' / name).mkdir(parents=True, exist_ok=True)
+            iio.imwrite(folder / 'home/pairs' / name / f'{number}.png', noise(*shape, seed=1000 + number))
     np.savez(folder / 'samples.npz', images=noise(shortened.MEASURED, 28, 28, 1))
     shutil.copy(ROOT / 'docs/collapse.json', folder / 'docs')
     shutil.copytree(ROOT / 'weights', folder / 'weights')

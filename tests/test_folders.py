@@ -513,7 +513,7 @@ def test_a_signal_stops_the_decoding(number, tmp_path, monkeypatch, cache):
     """Files that wait for a thread or for memory are left alone, and nothing is kept."""
     folder, decode, started, stopped = folder_of(tmp_path / 'set', 200), decoder.decode, [], threading.Event()
 
-    def attempt(path, size, channels, memory):
+    def attempt(path, size, channels, memory, half):
         started.append(path)
         if len(started) == 20:
             os.kill(os.getpid(), number)

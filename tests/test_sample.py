@@ -118,7 +118,7 @@ class Drawn:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The folder of a run with such a generator, and the home and working folder beside it."""
-    monkeypatch.setattr(savedmodel, 'generator', lambda folder, best: Drawn())
+    monkeypatch.setattr(savedmodel, 'sampled', lambda folder, name, best: Drawn())
     monkeypatch.setenv('HOME', str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'runs/a run').mkdir(parents=True)
@@ -156,7 +156,12 @@ def folder(tmp_path, monkeypatch):
     (['runs/a run', '--files', 'file'], 'file is a file: give the name of a new folder'),
     (['runs/a run', '--files', 'runs'], 'runs is not empty: give the name of a new folder'),
     (['runs/a run', '--files', '.'], 'is not empty'), (['runs/a run', '--files', 'a', '--png', 'b.png'], 'not allowed with'),
+    (['runs/a run', '--output', 'runs'], 'runs is not empty: give the name of a new folder'),
     (['runs/a run', '--files', 'a', '--count', '2147483647'], 'give --count 5478274 or less'),
+    (['runs/a run', '--input', 'runs'], 'the generator of runs/a run takes z, not images: leave out --input'),
+    (['runs/a run', '--input', 'runs', '--seed', '3'], '--input and --seed do not go together'),
+    (['runs/a run', '--input', 'runs', '--class', '3'], '--input and --class do not go together'),
+    (['runs/a run', '--input', 'runs', '--output', 'runs/new'], 'runs/new is in runs, and would be translated next time'),
     (['runs/a run', '--class', '7'], 'runs/a run is not a conditional run and cannot be asked for a class: leave out --class'),
     (['--class', '7', 'runs/a run'], 'run'), (['runs/a run', '--class'], '--class')])
 def test_sample_mistakes_are_one_line_with_status_2(arguments, complaint, folder, refused):
