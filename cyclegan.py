@@ -9,7 +9,6 @@ so G cannot make just any picture of the other kind.
 
 Page: docs/translation.md
 """
-import data
 import ops
 import run
 import translation

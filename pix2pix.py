@@ -10,7 +10,6 @@ Page: docs/translation.md
 """
 import functools
 
-import data
 import ops
 import run
 import translation
