@@ -17,12 +17,13 @@ import data
 import evaluation
 import ops
 import viz
-from plumbing import (archives, checkpoints, cluster, code, files, flags, graph, interrupts, naming, pixels, progress, recorder,
-                      runfolder, sampler)
+from plumbing import checkpoints, cluster, code, files, flags, graph, interrupts, naming, progress, recorder, runfolder, sampler
+from plumbing.archives import write as write_pictures
 from plumbing.codes import codes_of
 from plumbing.coordination import find_team
 from plumbing.hardware import prepare, resolve, session_config
 from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts
+from plumbing.pixels import to_uint8
 from plumbing.projector import write_projector
 
 import numpy as np
@@ -143,7 +144,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         calls, reporting = ([(session.make_callable(tensors), names) for tensors, names in some] for some in (fetches, reports))
         if not team.chief:
             _assist(session, team, calls, reporting, finite, list(scalars), settings, start)
-        taken = given and pixels.to_uint8(session.run(given[0]))
+        taken = given and to_uint8(session.run(given[0]))
         sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'], taken)
         if start >= steps and not completed.lacks([*networks, *left], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
@@ -159,7 +160,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                   flush=True)
             began = time.monotonic()
             if given:
-                archives.write(folder / 'inputs.npz', taken, given[1])
+                write_pictures(folder / 'inputs.npz', taken, given[1])
             if start == 0:
                 record.picture(0, _picture(sample, draw))
             elif completed.lacks(networks, start):  # it was killed between a checkpoint and what follows one

@@ -50,7 +50,7 @@ REMEDIES = {
         'improved_gan.py', '--minibatch --kernels 16 --dimensions 4 --real-label 1 --weight-average 0.999',
         '--g-learning-rate 5e-4 --d-learning-rate 5e-4 --steps 24000 --eval-every 24000'),
     'D2GAN, both D at five times the rate': Row('d2gan.py', planes='--d-learning-rate 1.5e-3'),
-    'VEEGAN, D at twice the rate': Row('veegan.py', planes='--d-learning-rate 6e-4', pictures='--z-dim 10 --d-learning-rate 4e-4'),
+    'VEEGAN, D at twice the rate': Row('veegan.py', '', '--d-learning-rate 6e-4', '--z-dim 10 --d-learning-rate 4e-4'),
     'MAD-GAN, 8 generators, D at five times the rate': Row('mad_gan.py', '--generators 8', '--d-learning-rate 1.5e-3'),
     'MAD-GAN, the same, averaged weights, 16,000 steps on the plane': Row(
         'mad_gan.py', '--generators 8 --weight-average 0.999', '--d-learning-rate 1.5e-3 --steps 16000 --eval-every 16000'),

@@ -181,7 +181,7 @@ def test_sizes_that_residual_blocks_do_not_take_are_refused(side):
 # the pool
 
 def shown_and_pool(count, size, steps):
-    """Pictures of the numbers 1, 2, 3, ... through a pool: (those shown in each step [steps, count], what the pool held after)."""
+    """Pictures of the numbers 1, 2, 3, ... through a pool: (those shown in each step [steps, count], what it held after)."""
     counter = tf.get_variable('counter', [], initializer=tf.zeros_initializer(), use_resource=True)
     fake = tf.reshape(counter.read_value() * count + tf.range(1.0, count + 1), [count, 1, 1, 1])
     shown = translation.pooled(fake, 'discriminator', size)
