@@ -1,8 +1,9 @@
 """CoGAN: Liu & Tuzel 2016, "Coupled Generative Adversarial Networks", arXiv:1606.07536.
 
-Two GANs, one for each of two kinds of pictures, draw from the same latents, and share all layers but those nearest to the pixels.
-What a picture is of is decided once, for both, and how it looks is decided apart: so they draw pairs, a digit and its edges,
-though no pair was ever shown to them. One half of the digits is known as digits alone, the other half as edges alone.
+Two GANs, one for each of two kinds of pictures, draw from the same latents, and share layers. What a picture is of is decided
+once, for both, and how it looks is decided apart: so they draw pairs, a digit and its edges, though no pair was ever shown to
+them. One half of the digits is known as digits alone, the other half as edges alone. In the paper each G has the last layer for
+itself; here domain 1 shares all of its layers, and domain 2 has two more, behind the picture of domain 1.
 
     python cogan.py --dataset mnist --task edges
 
