@@ -34,7 +34,7 @@ NOISE = 0.3              # standard deviation of the noise on what these take, w
 SHARED = True            # share all of G but these layers, and all of D but its first; False shares z alone
 
 # training
-STEPS = 4000             # one step is one update of both D, then one of both G
+STEPS = 2500             # one step is one update of both D, then one of both G
 BATCH_SIZE = 64          # pictures of each domain in an update
 D_LEARNING_RATE = 4e-4   # for Adam
 G_LEARNING_RATE = 2e-3   # the same
