@@ -78,7 +78,8 @@ def _pass_on(stream, out, prefix):
     for line in stream:
         for part in filter(None, line.decode(errors='backslashreplace').rstrip('\n').split('\r')):
             with contextlib.suppress(OSError):  # nobody reads it any more
-                print(f'{prefix}{part}', file=out, flush=True)
+                out.write(f'{prefix}{part}\n')              # at once, for another worker's line may come in between
+                out.flush()
 
 
 def supervise(processes):

@@ -47,7 +47,8 @@ def reconstructor(x):
     both = testbed.discriminator(x, 2 * Z_DIM, 'reconstructor')
     with ops.network('reconstructor'):
         mean, h = tf.split(both, 2, axis=1)
-        return mean, LEAST_SD + tf.nn.softplus(h)
+        with tf.name_scope(f'{both.op.name.rpartition("/")[0]}/'):                       # in the box of its layer
+            return mean, LEAST_SD + tf.nn.softplus(h)
 
 
 def discriminator(x, z):

@@ -53,7 +53,7 @@ def litert(network, weights='float32'):
                 tf.import_graph_def(_pooled(network.frozen()), name='')
                 tensor = session.graph.get_tensor_by_name
                 tf.saved_model.simple_save(session, f'{folder}/network', {name: tensor(f'{name}:0') for name in network.inputs},
-                                           {network.output: tensor(f'{network.output}:0')})
+                                           {network.output: tensor(f'{network.made}:0')})
             converter = tf2.lite.TFLiteConverter.from_saved_model(f'{folder}/network')
             if weights != 'float32':
                 converter.optimizations = [tf2.lite.Optimize.DEFAULT]
@@ -69,15 +69,15 @@ def litert(network, weights='float32'):
 def onnx(network):
     """(the file of ONNX, as bytes; the largest difference of its outputs, or None where onnxruntime is not installed).
 
-    network: savedmodel.Loaded. Its inputs [N, ...] and its output have the names of the SavedModel's. Raises files.UserError
-    for a network that tf2onnx cannot convert.
+    network: savedmodel.Loaded. Its inputs [N, ...] have the names of the SavedModel's, and its output that of `Loaded.made`.
+    Raises files.UserError for a network that tf2onnx cannot convert.
     """
-    given, names = examples(network.inputs), [*network.inputs, network.output]
+    given, names = examples(network.inputs), [*network.inputs, network.made]
 
     def convert():
         model, _ = tf2onnx.convert.from_graph_def(
             _pooled(network.frozen()), input_names=[f'{name}:0' for name in network.inputs],
-            output_names=[f'{network.output}:0'], opset=OPSET, tensors_to_rename={f'{name}:0': name for name in names})
+            output_names=[f'{network.made}:0'], opset=OPSET, tensors_to_rename={f'{name}:0': name for name in names})
         for value in [*model.graph.input, *model.graph.output]:
             value.type.tensor_type.shape.dim[0].dim_param = 'N'
         del model.graph.value_info[:]                      # the sizes of batches in between, by names of their own

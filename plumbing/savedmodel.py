@@ -229,15 +229,20 @@ class Loaded:
         """The network as a GraphDef with its weights as constants, for converters.
 
         It leads from placeholders [None, ...] with the names of the `inputs`, labels as whole numbers, to a tensor with the
-        name of the `output`. Raises as `constant` does.
+        name `made`. Raises as `constant` does.
         """
         network, given, made = self.constant()
         with tf.Graph().as_default() as whole:
             tensors = {given[name]: tf.placeholder(found.dtype, [None, *found.shape], name)
                        for name, found in self.inputs.items()}
             made, = tf.import_graph_def(network, tensors, [made], name='network', producer_op_list=self._producer)
-            tf.identity(made, self.output)
-            return tf.graph_util.extract_sub_graph(whole.as_graph_def(), [self.output, *self.inputs])
+            tf.identity(made, self.made)
+            return tf.graph_util.extract_sub_graph(whole.as_graph_def(), [self.made, *self.inputs])
+
+    @property
+    def made(self):
+        """The output's name in files where no input may have it too: 'made_images' of a network from images to images."""
+        return f'made_{self.output}' if self.output in self.inputs else self.output
 
 
 def _layers(tensor, offset):

@@ -115,7 +115,7 @@ def test_the_networks_of_every_script_make_the_same_elsewhere(script, run_of, tm
         for count in 70, 5, 1:
             given = exports.examples(network.inputs, count)
             close(in_litert(lite, given, network.output), network(**given))
-            close(in_onnxruntime(onnx, given, network.output), network(**given))
+            close(in_onnxruntime(onnx, given, network.made), network(**given))
 
 
 @needs('tf2onnx')
