@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 batch, precision = int(sys.argv[1]), sys.argv[2]
-SIDE, WIDTH, PATCH_LAYERS = 64, 32, 1    # the last two are pix2pix.py's
+SIDE, WIDTH, PATCH_LAYERS = 64, 32, 3    # the last two are pix2pix.py's
 torch.manual_seed(0)
 
 
@@ -33,9 +33,8 @@ class UNet(nn.Module):
                                       nn.LeakyReLU(0.2)))
         for level in range(depth - 1, 0, -1):
             before = widths[level] * (1 if level == depth - 1 else 2)
-            dropped = nn.Dropout(0.5) if level >= depth - 3 else nn.Identity()
             up.append(nn.Sequential(nn.ConvTranspose2d(before, widths[level - 1], 4, 2, 1, bias=False), norm(widths[level - 1]),
-                                    nn.ReLU(), dropped))
+                                    nn.ReLU()))
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
         self.last = nn.Sequential(nn.ConvTranspose2d(2 * widths[0], made, 4, 2, 1), nn.Tanh())
 
@@ -53,7 +52,7 @@ class UNet(nn.Module):
 def discriminator(channels):
     layers, width = [nn.Conv2d(channels, WIDTH, 4, 2, 1), nn.LeakyReLU(0.2)], WIDTH
     for number in range(2, PATCH_LAYERS + 2):
-        after, stride = WIDTH * 2 ** (number - 1), 2 if number <= PATCH_LAYERS else 1
+        after, stride = WIDTH * min(2 ** (number - 1), 8), 2 if number <= PATCH_LAYERS else 1
         layers += [nn.Conv2d(width, after, 4, stride, 1, bias=False), norm(after), nn.LeakyReLU(0.2)]
         width = after
     return nn.Sequential(*layers, nn.Conv2d(width, 1, 4, 1, 1))
@@ -80,7 +79,7 @@ while True:
         g_adam.zero_grad(set_to_none=True)
         with torch.autocast('cpu', torch.bfloat16, enabled=precision == 'bfloat16'):
             fake_logits = d(torch.cat([x, fake], 1)).float()
-        (F.softplus(-fake_logits).mean() + 100 * (y - fake.float()).abs().mean()).backward()
+        (F.softplus(-fake_logits).mean() + 10 * (y - fake.float()).abs().mean()).backward()
         g_adam.step()
         d.requires_grad_(True)
         pace.tick()
