@@ -38,14 +38,15 @@ def full_name(name):
     raise UserError(f'unknown data set {name!r}: the known ones are {", ".join(NAMES)}; or give a folder of pictures')
 
 
-def load(name, split='train', size=28, channels=None):
+def load(name, split='train', size=28, channels=None, unlabelled=False):
     """Reads 'mnist', 'fashion_mnist' (also 'fashion-mnist', 'fashion'), 'stacked_mnist' or a folder; split 'train' or 'test'.
 
     Returns images uint8 [N, size, size, channels] (channels 1 or 3, or None for those of the set), resized from 28x28 where
     size is not 28, and labels uint8 [N] (uint16 of stacked_mnist and of folders), and prints one line that says where they
     were found. The classes of a folder are its first-level subfolders, see `class_names`; labels are None where it has none.
-    A tenth of a folder (or HELD_OUT_BYTES), drawn once and for all, is its test set. Where the pictures take more than
-    IN_MEMORY, `images` is a `picturecache.OnDisk`.
+    A tenth of a folder (or HELD_OUT_BYTES), drawn once and for all, is its test set. What is in its subfolder `unlabelled`,
+    beside classes, has none: it is left out, but for the training pictures of who asks for `unlabelled` ones, whose labels,
+    int32, are -1. Where the pictures take more than IN_MEMORY, `images` is a `picturecache.OnDisk`.
     Raises UserError for an unknown set or split, a DATA_DIR that does not exist, channels that the set does not have, and
     data that cannot be had (for a folder, see `folders.load`) or would take more than MOST_RESIZED.
     """
@@ -54,7 +55,7 @@ def load(name, split='train', size=28, channels=None):
         raise UserError(f'unknown split {split!r}: it is train or test')
     _check_shape(size, channels)
     if name not in NAMES:
-        return _load_folder(name, split, size, channels or 3)
+        return _load_folder(name, split, size, channels or 3, unlabelled)
     if name == 'stacked_mnist' and channels not in (None, 3):
         raise UserError(f'stacked_mnist has 3 channels, a digit in each, not {channels}: use --channels 3')
     _check_size(name, split, size, channels)
@@ -111,7 +112,8 @@ def _check_size(name, split, size, channels):
 def class_names(name, size=28, channels=None, needed=False):
     """The names of a data set's classes, in the order of their labels, or None where it has none.
 
-    A folder's are its first-level subfolders in alphabetical order; there must be two at least, and no picture beside them.
+    A folder's are its first-level subfolders in alphabetical order but for `unlabelled`; there must be two at least, and no
+    picture beside them.
     Raises UserError, which says why, if they are `needed` and the folder has none, or one with fewer than two pictures to train
     with, and as `load` does.
     """
@@ -146,7 +148,8 @@ def stack(images, labels, count):
 def few_labels(labels, count, seed=0):
     """The indices [count] of a small labelled subset, as many of each class as of every other; drawn once for a seed.
 
-    labels: whole numbers [N] from 0 to K - 1. A larger count of the same seed contains the smaller ones.
+    labels: whole numbers [N] from 0 to K - 1, or -1 where there is none. The first K are one of each class, in their order, and
+    so on. A larger count of the same seed contains the smaller ones.
     Raises UserError where count is not a multiple of K, or a class has too few examples.
     """
     labels = np.asarray(labels)
@@ -167,21 +170,31 @@ def fingerprint(name, size, channels):
     return '' if name in NAMES else folders.load(name, size, channels).fingerprint
 
 
-def _load_folder(folder, split, size, channels):
+def _load_folder(folder, split, size, channels, unlabelled):
     found = folders.load(folder, size, channels)
-    held = _held_out(found, size, channels)
-    part = slice(held) if split == 'test' else slice(held, None)
+    held, count = _held_out(found, size, channels), _labelled(found)
+    some = unlabelled and split == 'train' and count < len(found.images)
+    part = slice(held) if split == 'test' else slice(held, None if some else count)
     images, labels = found.images[part], None if found.labels is None else found.labels[part]
+    if some:
+        labels = np.concatenate([labels.astype(np.int32), np.full(len(found.images) - count, -1, np.int32)])
     grey = f', {found.colour:,} of them turned grey (--channels 3 keeps the colour)' if found.colour else ''
-    print(one_line(f'{folder}: {len(found.images):,} pictures of {size}x{size}x{channels}{grey}; '
+    without = f', {len(found.images) - count:,} without a class{"" if some else " left out"}' if count < len(found.images) else ''
+    print(one_line(f'{folder}: {len(found.images):,} pictures of {size}x{size}x{channels}{grey}{without}; '
                    f'{len(images):,} to {split} with ({found.told})'))
     return np.asarray(images) if images.nbytes <= IN_MEMORY else images, labels
 
 
 def _held_out(found, size, channels):
     """How many of a folder's pictures, the first ones, are its test set."""
-    held = max(1, min(len(found.images) // HELD_OUT, HELD_OUT_BYTES // (size * size * channels)))
-    return held + (not _shuffles(len(found.images) - held))
+    count = _labelled(found)
+    held = max(1, min(count // HELD_OUT, HELD_OUT_BYTES // (size * size * channels)))
+    return held + (not _shuffles(count - held))
+
+
+def _labelled(found):
+    """How many of a folder's pictures, the first ones, have a class; all of them where there are no classes."""
+    return len(found.images) if found.labels is None else len(found.labels)
 
 
 def stored(images, name='images'):

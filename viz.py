@@ -40,6 +40,13 @@ def grid(images, columns=None, gap=2, zoom=None, labels=()):
     return picture[:, :, 0] if picture.shape[2] == 1 else picture
 
 
+def by_class(images, classes, most=10):
+    """uint8 [N, H, W, C], in turn one of each class -> a picture as `grid` makes it: a named row for each, of `most` at most."""
+    columns = [images[start:start + len(classes)] for start in range(0, len(images), len(classes))][:most]
+    rows = np.stack(columns, 1)                                                                # [K, columns, H, W, C]
+    return grid(rows.reshape(-1, *images.shape[1:]), len(columns), labels=[files.one_line(name)[:20] for name in classes])
+
+
 def numbered(images, columns=None, zoom=None):
     """The picture that `grid` makes, with each image's number, from 0, in its corner; zoom: if None, `zoom_of` them."""
     _, height, width, _ = images.shape

@@ -14,6 +14,7 @@ from plumbing.files import UserError, expanded, one_line, shortened
 import numpy as np
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.webp', '.bmp')  # files that are taken from a folder
+UNLABELLED = 'unlabelled'  # a first-level subfolder of pictures without a class, where others are classes
 HALVES = ':left', ':right'  # behind a folder's name: that half of each of its pictures
 VERSION = 2  # of what `decoder.decode` does and what `picturecache` keeps: a change makes older caches useless
 
@@ -21,10 +22,10 @@ VERSION = 2  # of what `decoder.decode` does and what `picturecache` keeps: a ch
 class Pictures(typing.NamedTuple):
     """What `load` found.
 
-    images: uint8 [N, H, W, C] in a random order, always the same; labels: uint16 [N], or None without classes; classes: their
-    names; classless: why there are none, or ''; fingerprint: of all pixels and labels; colour: how many pictures were turned
-    grey; told: where they come from, and what is wrong with them; files: the names of all files, sorted; broken: how many of
-    them are left out.
+    images: uint8 [N, H, W, C] in a random order, always the same, those of UNLABELLED last; labels: uint16 [n], n <= N, of those
+    before them, or None without classes; classes: their names; classless: why there are none, or ''; fingerprint: of all pixels
+    and labels; colour: how many pictures were turned grey; told: where they come from, and what is wrong with them; files: the
+    names of all files, sorted; broken: how many of them are left out.
     """
     images: picturecache.OnDisk
     labels: np.ndarray | None
@@ -56,10 +57,11 @@ def load(folder, size, channels):
     folder, half = halved(os.path.abspath(expanded(folder)))
     files = find(folder)
     where = hashlib.sha256(os.fsencode(f'{folder}{half}\n{size} {channels}')).hexdigest()[:12]
-    what = hashlib.sha256(os.fsencode(f'{VERSION} {decoder.BACKGROUND} {files}')).hexdigest()[:12]
+    names, classless = class_names(file for file, _, _ in files)
+    partly = ' partly' if names and any(_unlabelled(file) for file, _, _ in files) else ''
+    what = hashlib.sha256(os.fsencode(f'{VERSION}{partly} {decoder.BACKGROUND} {files}')).hexdigest()[:12]
     name = f'{shortened(os.path.basename(folder)) or "root"}{half.replace(":", "-")}-{size}x{size}x{channels}-{where}'
     shape = (len(files), size, size, channels)
-    names, classless = class_names(file for file, _, _ in files)
     cache, began = user_cache.path('pictures'), None
     found, complaint = picturecache.kept(cache, f'{name}-{what}', shape, names)
     if complaint:
@@ -68,14 +70,14 @@ def load(folder, size, channels):
         with picturecache.place(cache, name, math.prod(shape)) as cache:
             found, _ = picturecache.kept(cache, f'{name}-{what}', shape, names)     # another program may have made it meanwhile
             if not found:
-                began, pictures = time.monotonic(), decoder.decoded(folder, _shuffled(files), size, channels, half[1:])
+                began, pictures = time.monotonic(), decoder.decoded(folder, _shuffled(files, names), size, channels, half[1:])
                 found = picturecache.write(cache, f'{name}-{what}', shape, names, folder, pictures)
                 picturecache.remove_older(cache, name, what)
     images, record = found
     told = f'from the cache {cache}' if began is None else f'decoded now in {time.monotonic() - began:.0f} s'
     if record['broken']:
         told += f'; {record["broken"]:,} broken files left out, listed in {cache / f"{name}-{what}.broken.txt"}'
-    labels = None if classless else np.array(record['labels'], np.uint16)
+    labels = None if classless else np.array([label for label in record['labels'] if label < len(names)], np.uint16)
     return Pictures(images, labels, names, classless, record['fingerprint'], record['colour'], told,
                     tuple(name for name, _, _ in files), record['broken'])
 
@@ -93,18 +95,27 @@ def unpaired(files, others):
     return next((name for name in sorted([*files, *others]) if os.path.splitext(name)[0] in alone), '')
 
 
-def _shuffled(files):
-    """The names of the files in an order that is always the same, so that the first ones are a sample of all."""
-    return [files[i][0] for i in np.random.RandomState(0).permutation(len(files))]
+def _shuffled(files, classes):
+    """The names of the files in an order that is always the same, so that the first ones are a sample of all classes."""
+    order = [files[i][0] for i in np.random.RandomState(0).permutation(len(files))]
+    return sorted(order, key=_unlabelled) if classes else order
+
+
+def _unlabelled(name):
+    return name.startswith(f'{UNLABELLED}/')
 
 
 def class_names(files):
-    """(names of the first-level subfolders, sorted, '') of the files' names in a folder, or ((), why they are no classes)."""
+    """(names of the first-level subfolders, sorted, '') of the files' names in a folder, or ((), why they are no classes).
+
+    UNLABELLED is none of them.
+    """
     parts = [name.partition('/') for name in files]
     beside = [name for name, slash, _ in parts if not slash]
-    names = tuple(sorted({name for name, slash, _ in parts if slash}))
+    names = tuple(sorted({name for name, slash, _ in parts if slash} - {UNLABELLED}))
     if len(names) < 2:
-        return (), f'it takes two subfolders or more, and pictures are in {f"only {names[0]!r}" if names else "none"}'
+        also = f', not counting {UNLABELLED!r}' if any(name == UNLABELLED and slash for name, slash, _ in parts) else ''
+        return (), f'it takes two subfolders or more, and pictures are in {f"only {names[0]!r}" if names else "none"}{also}'
     if beside:
         those = f'a picture ({beside[0]}) is' if len(beside) == 1 else f'{len(beside):,} pictures ({beside[0]}, ...) are'
         return (), f'{those} beside its subfolders: move what is there into one of them'

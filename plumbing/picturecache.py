@@ -107,7 +107,7 @@ def _verify(path, record, most, classes):
         header = _header((max(count, 0), *most[1:]))
         if count > most[0] or rest or file.read(len(header)) != header:
             raise ValueError('the .npy has another header or length')
-        digest, names, buffer = hashlib.sha256(), [os.fsencode(name) for name in classes], memoryview(bytearray(rows * picture))
+        digest, names, buffer = hashlib.sha256(), _encoded(classes), memoryview(bytearray(rows * picture))
         for start in range(0, count, rows):
             block = buffer[:file.readinto(buffer)]
             if not classes:
@@ -133,8 +133,7 @@ def write(cache, name, most, classes, folder, decoded):
     Raises UserError if too many files are broken.
     """
     digest, broken, colour, count = hashlib.sha256(), [], 0, 0
-    class_of = {name: number for number, name in enumerate(classes)}
-    labels = []
+    names, labels = _encoded(classes), []
     for suffix in '.json', '.npy', '.broken.txt':
         remove(cache / f'{name}{suffix}')
     with replacing(cache / f'{name}.npy') as temporary, open(temporary, 'wb') as array, \
@@ -146,10 +145,9 @@ def write(cache, name, most, classes, folder, decoded):
                 continue
             array.write(picture)
             digest.update(picture)
-            if class_of:
-                subfolder = file.partition('/')[0]
-                labels.append(class_of[subfolder])
-                digest.update(os.fsencode(subfolder))
+            if classes:
+                labels.append(names.index(os.fsencode(file.partition('/')[0])))
+                digest.update(names[labels[-1]])
             colour += note
             count += 1
         if broken:
@@ -166,6 +164,11 @@ def write(cache, name, most, classes, folder, decoded):
     with replacing(cache / f'{name}.json') as temporary:
         temporary.write_bytes(_sealed(record))
     return OnDisk(cache / f'{name}.npy'), record
+
+
+def _encoded(classes):
+    """What the labels of a record stand for: the classes, and last of all `unlabelled`, which is none."""
+    return [os.fsencode(name) for name in (*classes, 'unlabelled')]
 
 
 def _header(shape):

@@ -25,7 +25,7 @@ MADE = (  # by training and by commands, in a run's folder, besides its networks
     'checkpoints', 'completed.json', 'events.out.tfevents.*', 'scalars.csv', 'scalars-damaged.csv', 'samples', 'samples.gif',
     'losses.png', 'metrics.json', 'finals.json', 'nearest.png', 'confusions.png', 'retrieval.png', 'samples.png', 'sample-*.png',
     'arithmetic.png', 'inverted.npz', 'inverted.png', 'codes.png', 'walk.png', 'traversal.png', 'manifold.png', 'analogies.png',
-    'projector', 'projector_config.pbtxt', 'exported', 'inputs.npz')
+    'projector', 'projector_config.pbtxt', 'exported', 'inputs.npz', 'labelled.png')
 DECIDE = 'tensorflow', 'processor', 'threads', 'workers'  # those of `_versions` that bits are known to depend on
 FOLDERS = {'DATASET': 'PICTURES', 'SOURCE': 'SOURCE_PICTURES'}  # settings: folders, which may move, and sums of what is in them
 AGAIN = 'give another --run-dir, or --fresh to start again'

@@ -1,0 +1,131 @@
+"""Semi-supervised GAN: Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs",
+arXiv:1606.03498, section 5.
+
+D is a classifier of K classes and of one more, the generated pictures. It learns the classes from a few labelled pictures; from
+all others that each is of some class; and from G's, which are where no class is, where the classes end. G matches the mean of
+D's features (section 3.1).
+
+    python semi_gan.py --dataset mnist --labels 100
+
+Page: docs/semi.md
+"""
+import math
+
+import augment
+import data
+import ops
+import run
+
+import tensorflow.compat.v1 as tf
+
+# data
+DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures, whose subfolder `unlabelled` is no class
+IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
+CHANNELS = 1              # 1 is grey, 3 is colour
+LABELS = 100              # labelled training pictures, from 1 to 1000000, as many of each class
+LABEL_SEED = 0            # which of them, from 0 to 1000000
+
+# networks
+Z_DIM = 100               # length of the latent vector z
+G_HIDDEN = (500, 500)     # units of G's hidden layers
+D_HIDDEN = (1000, 500, 250, 250, 250)   # of D's
+NOISE = (0.3, 0.5)        # standard deviation of the noise on D's input, which is in [0, 1], and on its hidden layers
+GAIN = (2.5, 1.15)        # lengths of the weights of D's first layer and of the others, so that each starts with variance 1
+
+# loss
+UNLABELLED = 1.0          # weight of what D learns without labels, in [0, inf); 0 for a classifier of the labelled pictures alone
+TURN = 0.0                # radians that labelled pictures are turned by, and others for INVARIANCE, in [0, 1]; the paper: 0
+INVARIANCE = 0.0          # weight of a class that stays when a picture is turned, in [0, inf); the paper: 0
+
+# training
+STEPS = 40000             # one step is an update of D and one of G
+BATCH_SIZE = 100          # unlabelled and generated pictures in an update, and labelled ones, where there are as many
+LEARNING_RATE = 3e-3      # of both, for Adam
+DECAY = True              # decay the learning rate linearly to 0
+BETA1 = 0.5               # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling and measuring, in [0, 1); 0 uses the raw weights
+PRECISION = 'float32'     # between matrices of this size, casts to 16 bits take what they save
+SEED = 0                  # random seed
+
+# reports
+SAMPLE_EVERY = 2000       # steps between pictures of the same latents
+EVAL_EVERY = 2000         # steps between errors on the test set
+CHECKPOINT_EVERY = 2000   # steps between checkpoints
+
+
+def generator(z, training):
+    """z [B, Z_DIM] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
+    with ops.network('generator'):
+        h = z
+        for number, units in enumerate(G_HIDDEN, 1):
+            h = ops.dense(h, units, f'dense{number}', bias=False)
+            h = ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.softplus)
+        shape = [IMAGE_SIZE, IMAGE_SIZE, CHANNELS]
+        pixels = ops.unit_dense(h, math.prod(shape), 'pixels', activation=tf.nn.sigmoid)
+        return tf.reshape(2 * pixels - 1, [-1, *shape])
+
+
+def discriminator(x, classes, training):
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, classes], beside which that of a fake is 0, features [B, n]."""
+    def noisy(h, stddev):
+        return h + stddev * ops.noise(h.shape, 'noise') if training and stddev else h
+
+    with ops.network('discriminator', ops.normal(0.1)):
+        features, (first, hidden), gains = (tf.reshape(x, [-1, math.prod(x.shape[1:])]) + 1) / 2, NOISE, GAIN
+        for number, units in enumerate(D_HIDDEN, 1):
+            h = noisy(features, first if number == 1 else hidden)
+            features = ops.unit_dense(h, units, f'dense{number}', gains[number > 1], tf.nn.relu)
+        return ops.unit_dense(noisy(features, hidden), classes, 'logits'), features
+
+
+def main():
+    tf.set_random_seed(SEED)
+    classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
+    images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
+    few = data.few_labels(labels, LABELS, LABEL_SEED)
+    with tf.variable_scope('data'):
+        x = data.batches(images, BATCH_SIZE)
+        z = ops.uniform([BATCH_SIZE, Z_DIM], 'z')
+        labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
+        if TURN:
+            labelled = augment.turned_by_chance(labelled, TURN)
+
+    fake = generator(z, training=True)
+    with tf.name_scope('real'):
+        logits, features = discriminator(tf.concat([x, labelled], 0), classes, training=True)
+        real_logits, logits, features = logits[:BATCH_SIZE], logits[BATCH_SIZE:], features[:BATCH_SIZE]
+    with tf.name_scope('fake'):
+        fake_logits, fake_features = discriminator(fake, classes, training=True)
+
+    with tf.name_scope('losses'):
+        # log p(y | x, y <= K), and with s = log sum exp(logits): D(x) = exp(s) / (exp(s) + 1)
+        class_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label, logits=logits), name='class_loss')
+        real, made = tf.reduce_logsumexp(real_logits, 1), tf.reduce_logsumexp(fake_logits, 1)
+        d_loss = tf.reduce_mean((tf.nn.softplus(-real) + tf.nn.softplus(made)) / 2, name='d_loss')
+        apart = tf.reduce_mean(tf.stop_gradient(features), 0) - tf.reduce_mean(fake_features, 0)
+        g_loss = tf.reduce_mean(tf.square(apart), name='g_loss')                           # |E f(x) - E f(G(z))|^2
+        scalars = {'class_loss': class_loss, 'd_loss': d_loss, 'g_loss': g_loss,
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real), name='D_x'), 'D(G(z))': tf.reduce_mean(tf.sigmoid(made), name='D_G_z')}
+        total = class_loss + UNLABELLED * d_loss
+    if INVARIANCE:
+        scalars['I_turned'] = augment.information_kept(x, real_logits, lambda x: discriminator(x, classes, training=True)[0], TURN)
+        with tf.name_scope('losses/'):
+            total -= INVARIANCE * scalars['I_turned']
+
+    with tf.variable_scope('optimizers'):
+        rate = LEARNING_RATE * (ops.linear_decay() if DECAY else 1.0)
+        d_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1), total, 'discriminator/', 'd_step')
+        with tf.control_dependencies([d_step]):  # in the same session call, which so applies D once for both
+            g_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1), g_loss, 'generator/', 'g_step')
+
+    def classifier(x):
+        return tf.nn.softmax(discriminator(x, classes, training=False)[0])
+
+    run.train(globals(), updates=[g_step], scalars=scalars, scores={'real': real, 'fake': made}, labelled=images[few],
+              measures=run.on_test_set(globals(), 'test_error', classifier, run.wrong),
+              networks={'generator': run.network(generator, 'images', z=run.uniform(Z_DIM, 0.0, 1.0)),
+                        'classifier': run.network(classifier, 'probabilities', images=run.images(IMAGE_SIZE, CHANNELS))})
+
+
+if __name__ == '__main__':
+    run.main(globals())
