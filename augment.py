@@ -22,6 +22,11 @@ def turned(x, u, most):
                                                      fill_mode='CONSTANT', interpolation='BILINEAR')
 
 
+def turned_by_chance(x, most, name='turn'):
+    """Each of the pictures x `turned` as chance has it; name: of the random numbers."""
+    return turned(x, ops.uniform([x.shape[0], 6], name, -1, 1), most)
+
+
 def mutual_information(p, q, name):
     """I(c; c') in nats of categories c and c' with the probabilities p and q [B, K], of each pair of a batch.
 
@@ -41,7 +46,7 @@ def information_kept(x, logits, categorize, most):
     logits [B, K]: of their categories; categorize: function from pictures to such; most: radians.
     """
     with tf.name_scope('data/'):
-        other = turned(x, ops.uniform([x.shape[0], 6], 'turn', -1, 1), most)
+        other = turned_by_chance(x, most)
     with tf.name_scope('turned'):
         other_logits = categorize(other)
     with tf.name_scope('losses/'):

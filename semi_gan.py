@@ -29,8 +29,9 @@ LABEL_SEED = 0            # which of them, from 0 to 1000000
 Z_DIM = 100               # length of the latent vector z
 G_HIDDEN = (500, 500)     # units of G's hidden layers
 D_HIDDEN = (1000, 500, 250, 250, 250)   # of D's
-NOISE = (0.3, 0.5)        # standard deviation of the noise on D's input, which is in [0, 1], and on its hidden layers
-GAIN = (2.5, 1.15)        # lengths of the weights of D's first layer and of the others, so that each starts with variance 1
+NOISE = 0.6               # standard deviation of the noise on D's pictures, in [0, 10]
+HIDDEN_NOISE = 0.5        # and on its hidden layers, in [0, 10]
+GAIN = 1.25               # lengths of the weights of D's units, in (0, 10], with which their variance is about 1 at first
 
 # loss
 UNLABELLED = 1.0          # weight of what D learns without labels, in [0, inf); 0 for a classifier of the labelled pictures alone
@@ -66,16 +67,16 @@ def generator(z, training):
 
 
 def discriminator(x, classes, training):
-    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, classes], beside which that of a fake is 0, features [B, n]."""
+    """Images x as of the generator -> logits [B, classes], beside which that of a fake is 0, and features [B, D_HIDDEN[-1]]."""
     def noisy(h, stddev):
         return h + stddev * ops.noise(h.shape, 'noise') if training and stddev else h
 
     with ops.network('discriminator', ops.normal(0.1)):
-        features, (first, hidden), gains = (tf.reshape(x, [-1, math.prod(x.shape[1:])]) + 1) / 2, NOISE, GAIN
+        h = noisy(tf.reshape(x, [-1, math.prod(x.shape[1:])]), NOISE)
         for number, units in enumerate(D_HIDDEN, 1):
-            h = noisy(features, first if number == 1 else hidden)
-            features = ops.unit_dense(h, units, f'dense{number}', gains[number > 1], tf.nn.relu)
-        return ops.unit_dense(noisy(features, hidden), classes, 'logits'), features
+            features = ops.unit_dense(h, units, f'dense{number}', GAIN, tf.nn.relu)
+            h = noisy(features, HIDDEN_NOISE)
+        return ops.unit_dense(h, classes, 'logits'), features
 
 
 def main():
@@ -88,7 +89,7 @@ def main():
         z = ops.uniform([BATCH_SIZE, Z_DIM], 'z')
         labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
         if TURN:
-            labelled = augment.turned_by_chance(labelled, TURN)
+            labelled = augment.turned_by_chance(labelled, TURN, 'turn_labelled')
 
     fake = generator(z, training=True)
     with tf.name_scope('real'):
@@ -99,16 +100,19 @@ def main():
 
     with tf.name_scope('losses'):
         # log p(y | x, y <= K), and with s = log sum exp(logits): D(x) = exp(s) / (exp(s) + 1)
-        class_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label, logits=logits), name='class_loss')
+        class_loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label, logits=logits), name='class_loss')
         real, made = tf.reduce_logsumexp(real_logits, 1), tf.reduce_logsumexp(fake_logits, 1)
         d_loss = tf.reduce_mean((tf.nn.softplus(-real) + tf.nn.softplus(made)) / 2, name='d_loss')
         apart = tf.reduce_mean(tf.stop_gradient(features), 0) - tf.reduce_mean(fake_features, 0)
         g_loss = tf.reduce_mean(tf.square(apart), name='g_loss')                           # |E f(x) - E f(G(z))|^2
         scalars = {'class_loss': class_loss, 'd_loss': d_loss, 'g_loss': g_loss,
-                   'D(x)': tf.reduce_mean(tf.sigmoid(real), name='D_x'), 'D(G(z))': tf.reduce_mean(tf.sigmoid(made), name='D_G_z')}
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real), name='D_x'),
+                   'D(G(z))': tf.reduce_mean(tf.sigmoid(made), name='D_G_z')}
         total = class_loss + UNLABELLED * d_loss
     if INVARIANCE:
-        scalars['I_turned'] = augment.information_kept(x, real_logits, lambda x: discriminator(x, classes, training=True)[0], TURN)
+        scalars['I_turned'] = augment.information_kept(
+            x, real_logits, lambda x: discriminator(x, classes, training=True)[0], TURN)
         with tf.name_scope('losses/'):
             total -= INVARIANCE * scalars['I_turned']
 
