@@ -34,7 +34,7 @@ HIDDEN_NOISE = 0.5        # and on its hidden layers, in [0, 10]
 GAIN = 1.25               # lengths of the weights of D's units, in (0, 10], with which their variance is about 1 at first
 
 # loss
-UNLABELLED = 1.0          # weight of what D learns without labels, in [0, inf); 0 for a classifier of the labelled pictures alone
+UNLABELLED = 0.5          # weight of what D learns without labels, in [0, inf); 0 for a classifier of the labelled pictures alone
 TURN = 0.0                # radians that labelled pictures are turned by, and others for INVARIANCE, in [0, 1]; the paper: 0
 INVARIANCE = 0.0          # weight of a class that stays when a picture is turned, in [0, inf); the paper: 0
 
@@ -66,13 +66,13 @@ def generator(z, training):
         return tf.reshape(2 * pixels - 1, [-1, *shape])
 
 
-def discriminator(x, classes, training):
-    """Images x as of the generator -> logits [B, classes], beside which that of a fake is 0, and features [B, D_HIDDEN[-1]]."""
+def discriminator(*x, classes, training):
+    """Images as of the generator -> logits [B of all, classes], beside which that of a fake is 0, and features [B of all, n]."""
     def noisy(h, stddev):
         return h + stddev * ops.noise(h.shape, 'noise') if training and stddev else h
 
     with ops.network('discriminator', ops.normal(0.1)):
-        h = noisy(tf.reshape(x, [-1, math.prod(x.shape[1:])]), NOISE)
+        h = noisy(tf.reshape(tf.concat(x, 0), [-1, math.prod(x[0].shape[1:])]), NOISE)
         for number, units in enumerate(D_HIDDEN, 1):
             features = ops.unit_dense(h, units, f'dense{number}', GAIN, tf.nn.relu)
             h = noisy(features, HIDDEN_NOISE)
@@ -93,26 +93,25 @@ def main():
 
     fake = generator(z, training=True)
     with tf.name_scope('real'):
-        logits, features = discriminator(tf.concat([x, labelled], 0), classes, training=True)
-        real_logits, logits, features = logits[:BATCH_SIZE], logits[BATCH_SIZE:], features[:BATCH_SIZE]
+        logits, features = discriminator(x, labelled, classes=classes, training=True)
     with tf.name_scope('fake'):
-        fake_logits, fake_features = discriminator(fake, classes, training=True)
+        fake_logits, fake_features = discriminator(fake, classes=classes, training=True)
 
     with tf.name_scope('losses'):
-        # log p(y | x, y <= K), and with s = log sum exp(logits): D(x) = exp(s) / (exp(s) + 1)
-        class_loss = tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label, logits=logits), name='class_loss')
-        real, made = tf.reduce_logsumexp(real_logits, 1), tf.reduce_logsumexp(fake_logits, 1)
-        d_loss = tf.reduce_mean((tf.nn.softplus(-real) + tf.nn.softplus(made)) / 2, name='d_loss')
-        apart = tf.reduce_mean(tf.stop_gradient(features), 0) - tf.reduce_mean(fake_features, 0)
-        g_loss = tf.reduce_mean(tf.square(apart), name='g_loss')                           # |E f(x) - E f(G(z))|^2
+        (x_logits, labelled_logits), x_features = tf.split(logits, [BATCH_SIZE, -1]), features[:BATCH_SIZE]
+        class_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(      # -log p(y | x, it is of a class)
+            labels=label, logits=labelled_logits), name='class_loss')
+        real, made = tf.reduce_logsumexp(x_logits, 1), tf.reduce_logsumexp(fake_logits, 1)
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real) + tf.nn.softplus(made), name='d_loss')   # -log D(x) - log(1 - D(G(z)))
+        apart = tf.reduce_mean(tf.stop_gradient(x_features), 0) - tf.reduce_mean(fake_features, 0)
+        g_loss = tf.reduce_mean(tf.square(apart), name='g_loss')                         # |E f(x) - E f(G(z))|^2
         scalars = {'class_loss': class_loss, 'd_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(made), name='D_G_z')}
         total = class_loss + UNLABELLED * d_loss
     if INVARIANCE:
         scalars['I_turned'] = augment.information_kept(
-            x, real_logits, lambda x: discriminator(x, classes, training=True)[0], TURN)
+            x, x_logits, lambda x: discriminator(x, classes=classes, training=True)[0], TURN)
         with tf.name_scope('losses/'):
             total -= INVARIANCE * scalars['I_turned']
 
@@ -123,7 +122,7 @@ def main():
             g_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1), g_loss, 'generator/', 'g_step')
 
     def classifier(x):
-        return tf.nn.softmax(discriminator(x, classes, training=False)[0])
+        return tf.nn.softmax(discriminator(x, classes=classes, training=False)[0])
 
     run.train(globals(), updates=[g_step], scalars=scalars, scores={'real': real, 'fake': made}, labelled=images[few],
               measures=run.on_test_set(globals(), 'test_error', classifier, run.wrong),

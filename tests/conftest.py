@@ -41,6 +41,8 @@ def small(script):
             values[name] = SMALLER[name]
         elif name.endswith('_THRESHOLD'):
             values[name] = 0.0                       # no update is skipped
+        elif name == 'LABELS' and value:
+            values[name] = 10                        # of the 96 pictures of drive.load
         elif name == 'DECAY':
             values[name] = False                     # a run that is lengthened decays another way
     return values

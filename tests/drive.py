@@ -6,7 +6,7 @@ from plumbing.files import UserError
 import numpy as np
 
 
-def load(name, split='train', size=28, channels=1):
+def load(name, split='train', size=28, channels=1, unlabelled=False):
     """N pictures with a bright bar each, uint8 [N, size, size, channels], and labels; N is 96, or $DRIVE_COUNT."""
     count = int(os.environ.get('DRIVE_COUNT', 96))
     images, labels = np.zeros([count, 28, 28, 1], np.uint8), (np.arange(count) % 10).astype(np.uint8)
