@@ -79,6 +79,11 @@ def discriminator(*x, classes, training):
         return ops.unit_dense(h, classes, 'logits'), features
 
 
+def source(logits):
+    """Logits [B, K] of the classes, beside which that of a fake is 0 -> those of D(x) = p(y <= K | x), [B]."""
+    return tf.reduce_logsumexp(logits, 1)                                                    # log p(y <= K) - log p(K + 1)
+
+
 def main():
     tf.set_random_seed(SEED)
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
@@ -99,12 +104,12 @@ def main():
 
     with tf.name_scope('losses'):
         (x_logits, labelled_logits), x_features = tf.split(logits, [BATCH_SIZE, -1]), features[:BATCH_SIZE]
-        class_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(      # -log p(y | x, it is of a class)
+        real, made = source(x_logits), source(fake_logits)
+        class_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(          # -log p(y | x, y <= K)
             labels=label, logits=labelled_logits), name='class_loss')
-        real, made = tf.reduce_logsumexp(x_logits, 1), tf.reduce_logsumexp(fake_logits, 1)
-        d_loss = tf.reduce_mean(tf.nn.softplus(-real) + tf.nn.softplus(made), name='d_loss')   # -log D(x) - log(1 - D(G(z)))
-        apart = tf.reduce_mean(tf.stop_gradient(x_features), 0) - tf.reduce_mean(fake_features, 0)
-        g_loss = tf.reduce_mean(tf.square(apart), name='g_loss')                         # |E f(x) - E f(G(z))|^2
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real) + tf.nn.softplus(made), name='d_loss') # -log D(x) - log(1 - D(G(z)))
+        apart = tf.reduce_mean(x_features, 0) - tf.reduce_mean(fake_features, 0)
+        g_loss = tf.reduce_mean(tf.square(apart), name='g_loss')                             # |E f(x) - E f(G(z))|^2
         scalars = {'class_loss': class_loss, 'd_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(made), name='D_G_z')}

@@ -42,7 +42,7 @@ def small(script):
         elif name.endswith('_THRESHOLD'):
             values[name] = 0.0                       # no update is skipped
         elif name == 'LABELS' and value:
-            values[name] = 10                        # of the 96 pictures of drive.load
+            values[name] = 20                        # of the 96 pictures of drive.py
         elif name == 'DECAY':
             values[name] = False                     # a run that is lengthened decays another way
     return values

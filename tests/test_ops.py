@@ -27,6 +27,27 @@ def numpy_conv(x, kernel, stride, padding):
     return y
 
 
+@pytest.mark.parametrize('gain', [2.0, None])
+def test_the_weights_of_a_unit_dense_layer_have_the_length_that_is_asked_for(gain):
+    """By eq. 2 of arXiv:1602.07868 in NumPy; its gradient is that of eq. 3, and at right angles to V."""
+    x, d = random(5, 7), random(5, 3)
+    tensor = ops.unit_dense(tf.constant(x), 3, 'layer', gain)
+    v = tf.trainable_variables('layer/weights')[0]
+    assert len(tf.trainable_variables('layer/')) == (3 if gain is None else 2)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run([tf.assign(g, [0.5, 1.0, 3.0]) for g in tf.trainable_variables('layer/g')])
+        session.run([tf.assign(b, [1.0, 2.0, 3.0]) for b in tf.trainable_variables('layer/bias')])
+        found, values, gradient = session.run([tensor, v, tf.gradients(tensor, v, d)[0]])
+    g = np.array([0.5, 1.0, 3.0] if gain is None else [gain] * 3)
+    lengths = np.linalg.norm(values, axis=0)
+    np.testing.assert_allclose(found, x @ (g * values / lengths) + [1, 2, 3], rtol=1e-5, atol=1e-5)
+    of_w = x.T @ d                                                    # of the weights w = g v / |v|
+    of_g = (of_w * values).sum(0) / lengths
+    np.testing.assert_allclose(gradient, g / lengths * of_w - g * of_g / lengths ** 2 * values, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose((gradient * values).sum(0), 0, atol=1e-5)
+
+
 def test_dense_is_x_w_plus_b():
     x = random(4, 6)
     y, v = with_variables(ops.dense(tf.constant(x), 3, 'a'))

@@ -1,0 +1,173 @@
+"""Semi-supervised GANs: the formulas of semi_gan.py by hand, who learns from what, and folders of which little has a label."""
+import shutil
+
+import data
+import semi_gan
+import viz
+from plumbing import files, folders
+
+import drive
+import forkserver
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from conftest import evaluate, random
+from test_folders import again, painted
+
+pytestmark = pytest.mark.usefixtures('fresh_graph')
+COLOURS = {'ant': (4, 5, 6), 'bee': (1, 2, 3), 'cow': (9, 9, 9)}
+
+
+# the GAN
+
+def test_a_fake_is_a_class_whose_logit_is_0():
+    """p(y <= K | x) of a softmax with K + 1 logits, the last one 0, in NumPy."""
+    logits = 4 * random(6, 10)
+    p = np.exp(np.pad(logits, [(0, 0), (0, 1)]))
+    p /= p.sum(1, keepdims=True)
+    np.testing.assert_allclose(evaluate(tf.sigmoid(semi_gan.source(tf.constant(logits)))), p[:, :-1].sum(1), rtol=1e-5)
+
+
+def test_both_learn_from_the_weights_before_the_step(build):
+    """One update for both players: G's first moment after it is its share of the gradient through D as it was, not as it is."""
+    built = build('semi_gan')
+    update, = built.given['updates']
+    weights = tf.trainable_variables('generator/')
+    gradients = tf.gradients(built.given['scalars']['g_loss'], weights)
+    slots = {v.op.name: v for v in tf.global_variables() if v.op.name.endswith('/Adam')}
+    moments = [found for w in weights for name, found in slots.items() if name.endswith(f'{w.op.name}/Adam')]
+    with built.session() as session:
+        expected = session.run(gradients)
+    with built.session() as session:                          # it draws the same
+        session.run(update)
+        for name, gradient, moment in zip(weights, expected, session.run(moments), strict=True):
+            np.testing.assert_allclose(moment, (1 - semi_gan.BETA1) * gradient, rtol=1e-3, atol=1e-7, err_msg=name.op.name)
+
+
+@pytest.mark.parametrize('weight, same', [(0.0, True), (0.5, False)])
+def test_the_baseline_learns_from_its_labelled_pictures_alone(weight, same, build, monkeypatch):
+    """Other pictures without a label: D is the same after two steps, or another."""
+    few, load, found = data.few_labels(drive.load('mnist')[1], 20, 0), drive.load, []
+    for shade in 0, 200:
+        def shaded(*given, shade=shade, **more):
+            images, labels = load(*given, **more)
+            images = images.copy()
+            images[[i for i in range(len(images)) if i not in few]] = shade
+            return images, labels
+
+        monkeypatch.setattr(drive, 'load', shaded)
+        with tf.Graph().as_default():
+            built = build('semi_gan', UNLABELLED=weight)
+            with built.session() as session:
+                for _ in range(2):
+                    session.run(built.given['updates'])
+                found.append(session.run(tf.trainable_variables('discriminator/')))
+    assert all(np.array_equal(*pair) for pair in zip(*found, strict=True)) == same
+
+
+def test_noise_is_for_training_alone(build):
+    """The classifier that is measured and exported says the same twice; D in training does not."""
+    built = build('semi_gan')
+    x = tf.constant(random(3, 28, 28, 1))
+    with tf.variable_scope('sampling'):
+        p = built.given['networks']['classifier'].apply([x])
+    with built.session() as session:
+        session.run(tf.global_variables_initializer())
+        one, other = session.run(p), session.run(p)
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one.sum(1), 1, rtol=1e-5)
+        noisy = built.given['scalars']['class_loss']
+        assert session.run(noisy) != session.run(noisy)
+
+
+# labelled.png
+
+def test_the_labelled_pictures_are_shown_class_by_class():
+    """A row for each class, in whatever order chance had drawn them."""
+    labels = np.random.default_rng(0).integers(0, 3, 60)
+    images = np.full([60, 8, 8, 1], 1, np.uint8) * (50 + 50 * labels[:, None, None, None]).astype(np.uint8)
+    few = data.few_labels(labels, 12, 0)
+    picture = viz.by_class(images[few], ['a', 'b', 'c'])
+    rows = picture[:, -4 * 2 * 10 + 4:][8::20, 4::20]           # pixels are doubled, and 2 more between pictures
+    assert rows.tolist() == [[50] * 4, [100] * 4, [150] * 4]
+    many = viz.by_class(images[data.few_labels(labels, 45, 0)], ['a', 'b', 'c'])
+    assert many.shape[1] == picture.shape[1] + 6 * 2 * 10       # ten of each at most
+
+
+@pytest.mark.slow
+def test_a_run_leaves_its_labelled_pictures(tmp_path):
+    command = ['semi_gan', '--g-hidden', '16', '--d-hidden', '16', '--labels', '20', '--batch-size', '8', '--steps', '2',
+               '--eval-every', '1', '--eval-count', '80', '--run-dir', tmp_path / 'run']
+    status, _, error = forkserver.run(*command)
+    assert status == 0, error
+    assert np.ptp(iio.imread(tmp_path / 'run/labelled.png')) > 0
+    head, *rows = (tmp_path / 'run/scalars.csv').read_text().splitlines()
+    assert 'test_error' in head and all(0 <= float(row.split(',')[head.split(',').index('test_error')]) <= 1 for row in rows)
+    status, out, error = forkserver.run(*command, '--fresh')
+    assert status == 0 and 'labelled.png' in out.split('removes the run', 1)[1]
+
+
+# folders with pictures without a class
+
+@pytest.fixture
+def farm(tmp_path):
+    for name, colour in COLOURS.items():
+        painted(tmp_path / 'farm' / name, colour, 10)
+    painted(tmp_path / 'farm' / folders.UNLABELLED, (200, 0, 0), 7)
+    painted(tmp_path / 'farm' / folders.UNLABELLED / 'deep', (0, 200, 0), 4)
+    return tmp_path / 'farm'
+
+
+def test_unlabelled_is_no_class(farm):
+    assert data.class_names(str(farm), 8, 3) == tuple(COLOURS) == data.class_names(str(farm), 8, 3, needed=True)
+
+
+@pytest.mark.parametrize('cached', [False, True])
+def test_pictures_without_a_class_are_left_out_where_they_are_not_asked_for(farm, cached, capsys):
+    for _ in range(1 + cached):
+        again(str(farm), 8, 3)
+    for split, count in ('train', 27), ('test', 3):
+        images, labels = data.load(str(farm), split, 8, 3)
+        assert '11 without a class left out' in capsys.readouterr().out
+        assert len(images) == len(labels) == count
+        np.testing.assert_array_equal(np.array(list(COLOURS.values()))[labels], images[:, 0, 0])
+
+
+def test_pictures_without_a_class_are_trained_with_where_they_are(farm, capsys):
+    test, test_labels = data.load(str(farm), 'test', 8, 3, unlabelled=True)
+    images, labels = data.load(str(farm), 'train', 8, 3, unlabelled=True)
+    assert '11 without a class; 38 to train' in capsys.readouterr().out
+    assert len(test) == 3 and test_labels.min() >= 0 and len(images) == len(labels) == 38
+    assert (labels == -1).sum() == 11 and set(map(tuple, images[labels == -1][:, 0, 0])) == {(200, 0, 0), (0, 200, 0)}
+    np.testing.assert_array_equal(np.array(list(COLOURS.values()))[labels[labels >= 0]], images[labels >= 0][:, 0, 0])
+    few = data.few_labels(labels, 6, 0)
+    assert labels[few].tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_subfolder_that_becomes_unlabelled_is_read_again(farm):
+    """What was kept of it as a class cannot be taken for what it is now, nor the other way round."""
+    (farm / folders.UNLABELLED).rename(farm / 'unlike')
+    before = again(str(farm), 8, 3)
+    (farm / 'unlike').rename(farm / folders.UNLABELLED)
+    after = again(str(farm), 8, 3)
+    assert len(before.labels) == len(before.images) == 41 == len(after.images) and len(after.labels) == 30
+    assert before.classes == (*COLOURS, 'unlike') and after.classes == tuple(COLOURS)
+    assert before.fingerprint != after.fingerprint and 'decoded now' in after.told
+
+
+def test_one_class_and_unlabelled_are_no_classes(farm):
+    for name in 'ant', 'bee':
+        (farm / name).rename(farm.parent / name)
+    with pytest.raises(files.UserError, match="only 'cow', not counting 'unlabelled'"):
+        data.class_names(str(farm), 8, 3, needed=True)
+    assert len(data.load(str(farm), size=8, channels=3)[0]) + len(data.load(str(farm), 'test', 8, 3)[0]) == 21
+
+
+def test_a_folder_without_unlabelled_is_as_it_was(farm):
+    """The same order, and the same cache, as before there was such a thing: the permutation of the files, nothing else."""
+    shutil.rmtree(farm / folders.UNLABELLED)
+    found = again(str(farm), 8, 3)
+    names = [name for name, _, _ in folders.find(str(farm))]
+    expected = [COLOURS[names[i].partition('/')[0]] for i in np.random.RandomState(0).permutation(len(names))]
+    np.testing.assert_array_equal(np.asarray(found.images)[:, 0, 0], expected)
