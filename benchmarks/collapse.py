@@ -12,16 +12,11 @@ import collections
 import csv
 import json
 import pathlib
-import re
-import statistics
-import tempfile
 
 import objectives
-from plumbing import files, flags, jobs
+from benchmarks import cells
+from plumbing import files, flags
 
-import tensorflow as tf
-
-ROOT = pathlib.Path(__file__).parent.parent
 COMMON = {  # flags of every run on a data set; a row's own come after them and win
     'plane': '--steps 8000 --batch-size 100 --z-dim 2 --d-learning-rate 3e-4 --g-learning-rate 3e-4 --beta1 0.5 '
              '--decay --weight-average 0 --eval-every 8000',
@@ -87,10 +82,12 @@ PUBLISHED = '''
 
 
 def command(name, dataset, seed):
-    """The arguments of a run, without its folder."""
+    """The arguments of a run, without its folder; None where there is no such row, or not on this data set."""
+    if name not in ROWS or not takes(name, dataset):
+        return None
     row, plane = ROWS[name], dataset in ('ring', 'grid')
     given = [COMMON['plane' if plane else dataset], QUIET, row.flags, row.planes if plane else row.pictures]
-    if dataset == 'stacked_mnist' and 'CHANNELS' in flags.written(ROOT / row.script):
+    if dataset == 'stacked_mnist' and 'CHANNELS' in flags.written(cells.ROOT / row.script):
         given.append('--channels 3')
     return [row.script, '--dataset', dataset, '--seed', str(seed), *' '.join(given).split()]
 
@@ -100,58 +97,42 @@ def takes(name, dataset):
     return dataset not in ('ring', 'grid') or ROWS[name].planes is not None
 
 
-def measured(arguments, done, run):
-    """{measure: number} of a run that has ended, or {'failed': why} of one that diverged; RuntimeError if it ended otherwise.
+def measured(arguments, done, run, cell):
+    """{measure: number} of a cell whose run has ended, or `cells.diverged` of it, which raises RuntimeError.
 
     arguments: of its command. done: jobs.Done. run: its folder.
     """
-    if done.status == 2 and (found := re.search(r'(\w+ is \S+|weights are no longer finite) at step \d+', done.error)):
-        return {'failed': found[0]}
-    if done.status:
-        raise RuntimeError(f'{" ".join(arguments)}: {done.error}')
-    dataset = arguments[arguments.index('--dataset') + 1]
+    if failed := cells.diverged(arguments, done):
+        return failed
+    _, dataset, _ = cell
     found = [*csv.DictReader((run / 'scalars.csv').read_text().splitlines())][-1]
     if dataset not in ('ring', 'grid'):
         found = json.loads((run / 'metrics.json').read_text())['model']
     return {name: float(found[name]) for name in COLUMNS[dataset]}
 
 
-def shown(cells, name, form):
-    """Mean and standard deviation of a measure over the cells of the seeds, as text."""
-    values = [cell[name] for cell in cells if name in cell]
-    failed = f'{len(cells) - len(values)} of {len(cells)} diverged' if len(cells) > len(values) else ''
-    if not values:
-        return failed or '–'
-    text = f'{statistics.mean(values):{form}}'
-    if len(values) > 1:
-        text += f' ± {100 * statistics.stdev(values):.1f}' if '%' in form else f' ± {statistics.stdev(values):{form}}'
-    return f'{text} ({failed})' if failed else text
-
-
-def table(cells):
-    """cells: {(row, data set, seed): measures} -> the page, in Markdown."""
-    shown_sets = [dataset for dataset in COLUMNS if any(dataset == of for _, of, _ in cells)]
+def table(found):
+    """found: {(row, data set, seed): measures} -> the page, in Markdown."""
+    shown_sets = [dataset for dataset in COLUMNS if any(dataset == of for _, of, _ in found)]
     heads = [(dataset, name, head, form) for dataset in shown_sets for name, (head, form) in COLUMNS[dataset].items()]
     lines = ['| | seeds | ' + ' | '.join(f'{dataset.replace("_", " ")}: {head}' for dataset, _, head, _ in heads) + ' |',
              '|---|---|' + '---|' * len(heads)]
     for row in ROWS:
-        of = {dataset: [cell for (r, d, _), cell in sorted(cells.items()) if (r, d) == (row, dataset)] for dataset in shown_sets}
+        of = {dataset: [cell for (r, d, _), cell in sorted(found.items()) if (r, d) == (row, dataset)] for dataset in shown_sets}
         if any(of.values()):
-            seeds = ', '.join(str(len(found)) for found in of.values())
-            lines.append(f'| {row} | {seeds} | ' + ' | '.join(shown(of[d], name, form) for d, name, _, form in heads) + ' |')
+            seeds = ', '.join(str(len(some)) for some in of.values())
+            told = ' | '.join(cells.shown(of[dataset], name, form) for dataset, name, _, form in heads)
+            lines.append(f'| {row} | {seeds} | {told} |')
     return '\n'.join(lines)
 
 
-def page(cells):
-    cpuinfo = pathlib.Path('/proc/cpuinfo')
-    models = [line.split(':')[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith('model name')] \
-        if cpuinfo.exists() else ['unknown processor']
+def page(found):
     commands = '\n'.join(f'    {dataset}: {flags}' for dataset, flags in COMMON.items())
     own = '\n'.join(f'| {name} | {f"{row.script} {row.flags}".strip()} | {planes} | {row.pictures} |'
                     for name, row in ROWS.items() for planes in ['not run' if row.planes is None else row.planes])
     return f'''# Objectives and remedies, measured
 
-Written by `python -m benchmarks.collapse docs/collapse` ({models[0]}, TensorFlow {tf.__version__}). Mean ± standard
+Written by `python -m benchmarks.collapse docs/collapse` ({cells.machine()}). Mean ± standard
 deviation over as many seeds as the second column says, one number for each data set; – was not measured. Each run has one
 thread: with more of them sums are rounded otherwise, and a seed is another run. Ring and grid: data and measures of the
 published tables (2,500 samples, see `plane.measures`; real data have 98.9% of high quality), but networks, learning
@@ -162,7 +143,7 @@ Rows of energies have pictures alone: their networks are those of their scripts,
 about twice the work. An objective is named with what its paper bounds the critic with, which is updated once in a step here,
 for all rows alike. A cell is measured again only when its command has changed: older ones come from the code of their time.
 
-{table(cells)}
+{table(found)}
 
 What others have published (arXiv:1712.04086 and there cited). Their runs on ring and grid are longer, 400,000 updates, and their
 networks three times as wide:
@@ -189,36 +170,14 @@ def main():
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, each with one thread [1]')
     args = parser.parse_args()
     store = args.path.with_suffix('.json')
-    kept = json.loads(store.read_text()) if store.exists() else {}
-
-    def current():
-        cells = {}
-        for key, value in kept.items():
-            name, dataset, seed = key.rsplit('/', 2)
-            if name in ROWS and takes(name, dataset) and value['command'] == ' '.join(command(name, dataset, seed)):
-                cells[name, dataset, int(seed)] = value
-        return cells
 
     def write():
         with files.replacing(args.path.with_suffix('.md')) as temporary:
-            temporary.write_text(page(current()))
+            temporary.write_text(page(cells.current(store, command)))
 
     wanted = [(name, dataset, seed) for seed in range(args.seeds) for name in args.only for dataset in args.datasets
               if takes(name, dataset)]
-    wanted = [cell for cell in wanted if cell not in current()]
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {cell: pathlib.Path(folder, str(number)) for number, cell in enumerate(wanted)}
-        commands = {cell: [ROOT / arguments[0], *arguments[1:], '--run-dir', runs[cell]]
-                    for cell in wanted for arguments in [command(*cell)]}
-        for number, (cell, done) in enumerate(jobs.run(commands, args.jobs, threads=1), 1):
-            arguments = command(*cell)
-            found = {**measured(arguments, done, runs[cell]), 'command': ' '.join(arguments)}
-            kept['/'.join(map(str, cell))] = found
-            files.remove(runs[cell])
-            files.write_json(store, dict(sorted(kept.items())))
-            told = ', '.join(f'{name} {value:.3g}' for name, value in found.items() if isinstance(value, float))
-            print(f'{number} of {len(wanted)}: {" / ".join(map(str, cell))}: {told or found.get("failed")}', flush=True)
-            write()
+    cells.fill(store, wanted, command, measured, args.jobs, write)
     write()
 
 

@@ -1,27 +1,27 @@
 """benchmarks/collapse.py: what a cell says, and which runs count as diverged."""
 import re
 
-from benchmarks import collapse
+from benchmarks import cells, collapse
 from plumbing import jobs
 
 import pytest
 
 
 def test_a_cell_is_the_mean_and_the_deviation_over_seeds():
-    cells = [{'quality': .5}, {'quality': .7}, {'quality': .6}]
-    assert collapse.shown(cells, 'quality', '.1%') == '60.0% ± 10.0'
-    assert collapse.shown(cells[:1], 'quality', '.1%') == '50.0%'
-    assert collapse.shown([{'modes': 7.0}, {'modes': 8.0}], 'modes', '.1f') == '7.5 ± 0.7'
-    assert collapse.shown([{'modes': 7.0}, {'failed': 'd_loss is nan at step 3'}], 'modes', '.1f') == '7.0 (1 of 2 diverged)'
-    assert collapse.shown([], 'modes', '.1f') == '–'
+    found = [{'quality': .5}, {'quality': .7}, {'quality': .6}]
+    assert cells.shown(found, 'quality', '.1%') == '60.0% ± 10.0'
+    assert cells.shown(found[:1], 'quality', '.1%') == '50.0%'
+    assert cells.shown([{'modes': 7.0}, {'modes': 8.0}], 'modes', '.1f') == '7.5 ± 0.7'
+    assert cells.shown([{'modes': 7.0}, {'failed': 'd_loss is nan at step 3'}], 'modes', '.1f') == '7.0 (1 of 2 diverged)'
+    assert cells.shown([], 'modes', '.1f') == '–'
 
 
 def test_the_table_has_a_row_for_what_was_measured_and_a_column_for_each_measure():
     row = next(iter(collapse.ROWS))
-    cells = {(row, 'grid', 0): {'modes': 25.0, 'quality': .9, 'reverse_kl': .1},
+    found = {(row, 'grid', 0): {'modes': 25.0, 'quality': .9, 'reverse_kl': .1},
              (row, 'mnist', 0): {'frechet_distance': 2.0, 'coverage': .3},
              (row, 'mnist', 1): {'failed': 'd_loss is nan at step 3'}}
-    head, _, line = collapse.table(cells).splitlines()
+    head, _, line = collapse.table(found).splitlines()
     assert [cell.strip() for cell in head.split('|')[3:-1]] == [
         'grid: modes of 25', 'grid: high quality', 'grid: reverse KL', 'mnist: Fréchet distance', 'mnist: coverage']
     assert [cell.strip() for cell in line.split('|')[1:-1]] == [
@@ -35,10 +35,10 @@ def test_the_table_has_a_row_for_what_was_measured_and_a_column_for_each_measure
 def test_only_a_run_that_diverged_is_kept_as_one_that_failed(status, error, failed, tmp_path):
     arguments, done = collapse.command('plain GAN', 'ring', 0), jobs.Done(status, '', error)
     if failed:
-        assert collapse.measured(arguments, done, tmp_path) == {'failed': failed}
+        assert collapse.measured(arguments, done, tmp_path, ('plain GAN', 'ring', 0)) == {'failed': failed}
     else:
         with pytest.raises(RuntimeError, match=re.escape(error)):
-            collapse.measured(arguments, done, tmp_path)
+            collapse.measured(arguments, done, tmp_path, ('plain GAN', 'ring', 0))
 
 
 def test_every_objective_has_a_row_with_what_bounds_its_critic():
