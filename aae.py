@@ -98,7 +98,7 @@ def main():
         raise files.UserError('labels say which part of the prior a code belongs to: use --prior mixture or --prior roll')
     tf.set_random_seed(SEED)
     parts = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True)) if LABELS else PARTS
-    images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         e = ops.noise([BATCH_SIZE, Z_DIM], 'e')
@@ -142,7 +142,7 @@ def main():
                 'encoder': run.network(encoder, 'codes', images=run.images(IMAGE_SIZE, CHANNELS)),
                 'decoder': run.network(decoder, 'images', z=run.normal(Z_DIM))}
     folder, _ = run.train(globals(), updates=[ae_step, d_step, e_step], scalars=scalars, networks=networks,
-                          scores={'real': real_logits, 'fake': fake_logits})
+                          scores={'real': real_logits, 'fake': fake_logits}, labelled=images[few] if LABELS else None)
     if Z_DIM == 2:
         plane = viz.mesh(3, 20).reshape(20, 20, 2)[::-1].reshape(-1, 2)     # the decoder all over it, the highest row first
         viz.save(folder / 'manifold.png', viz.grid(savedmodel.Loaded(folder, 'decoder').draw({'z': plane}), 20, gap=0, zoom=1))

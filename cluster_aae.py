@@ -94,7 +94,7 @@ def main():
     tf.set_random_seed(SEED)
     classes = data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=LABELS > 0)
     categories = len(classes) if LABELS else CATEGORIES
-    images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         y = ops.category(BATCH_SIZE, categories, 'category')
@@ -147,7 +147,8 @@ def main():
               measures=run.on_test_set(globals(), 'test_error' if LABELS else 'cluster_error',
                                        lambda x: encoder(x, categories, training=False)[1], error),
               networks={'generator': run.network(decoder, 'images', z=run.normal(Z_DIM), **asked),
-                        'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
+                        'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))},
+              labelled=images[few] if LABELS else None)
 
 
 if __name__ == '__main__':

@@ -23,6 +23,7 @@ MEASURED = 200           # samples, at most: a covariance of stacked_mnist's 192
 NOT_RUN = {              # python ..., or python -m ...
     'pytest': 'this is a test already',
     'benchmarks.quality': 'trains as many seconds as its --budget says',
+    'benchmarks.semi': 'a table of many runs, which its test makes of two',
     'explore.py': 'ends when somebody ends it'}
 MORE = {                 # arguments that make a program short
     'benchmarks.collapse': ['--seeds', '1']}  # docs/collapse.json has the first of all rows: the table is written from it

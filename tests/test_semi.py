@@ -1,10 +1,12 @@
 """Semi-supervised GANs: the formulas of semi_gan.py by hand, who learns from what, and folders of which little has a label."""
+import re
 import shutil
 
 import data
 import semi_gan
 import viz
-from plumbing import files, folders
+from benchmarks import cells, semi
+from plumbing import files, folders, jobs
 
 import drive
 import forkserver
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from conftest import evaluate, random
+from PIL import Image
 from test_folders import again, painted
 
 pytestmark = pytest.mark.usefixtures('fresh_graph')
@@ -171,3 +174,73 @@ def test_a_folder_without_unlabelled_is_as_it_was(farm):
     names = [name for name, _, _ in folders.find(str(farm))]
     expected = [COLOURS[names[i].partition('/')[0]] for i in np.random.RandomState(0).permutation(len(names))]
     np.testing.assert_array_equal(np.asarray(found.images)[:, 0, 0], expected)
+
+
+# the table
+
+def test_a_cell_is_a_run_of_its_row_with_its_labels_and_its_split():
+    for name, row in semi.ROWS.items():
+        arguments = semi.command(name, 50, 2)
+        assert arguments[0] == row.script
+        for flag, value in {'--labels': '50', '--label-seed': '2', '--seed': '2'}.items():
+            assert arguments.count(flag) == 1 and arguments[arguments.index(flag) + 1] == value
+    assert semi.command('another row', 50, 2) is None
+    assert len(set(map(semi.picture, semi.ROWS))) == len(semi.ROWS)
+
+
+def test_what_a_run_has_left_becomes_a_cell_and_a_picture(tmp_path):
+    run, pictures = tmp_path / 'run', tmp_path / 'semi'
+    (run / 'samples').mkdir(parents=True)
+    for step in 0, 30:
+        Image.new('L', (8, 8), step).save(run / f'samples/step-{step:06d}.png')
+    (run / 'scalars.csv').write_text('step,d_loss,test_error\n10,1,0.5\n30,1,0.0123\n')
+    done = jobs.Done(0, 'starts\ntrained to step 30 in 12.5 minutes\nfinished\n', '')
+    for labels, split, pictured in (100, 0, True), (100, 1, False), (20, 0, False):
+        shutil.rmtree(pictures, ignore_errors=True)
+        found = semi.measured([], done, run, ('sgan.py', labels, split), pictures)
+        assert found == pytest.approx({'errors': 123, 'minutes': 12.5}) and pictures.exists() == pictured
+        assert not pictured or iio.imread(pictures / 'sgan-py.png').max() == 30
+    failed = jobs.Done(2, '', 'error: d_loss is nan at step 17; no checkpoint')
+    assert semi.measured([], failed, run, ('sgan.py', 100, 0), pictures) == {'failed': 'd_loss is nan at step 17'}
+
+
+def test_the_table_has_means_over_splits_and_what_was_published_beneath(tmp_path):
+    found = {('semi_gan.py', 100, 0): {'errors': 90.0, 'minutes': 30.0},
+             ('semi_gan.py', 100, 1): {'errors': 110.0, 'minutes': 33.4}, ('semi_gan.py', 20, 0): {'errors': 400.0, 'minutes': 31.0}}
+    head, _, row, published, *_ = [[cell.strip() for cell in line.split('|')[1:-1]]
+                                   for line in semi.table(found, tmp_path / 'semi').splitlines()]
+    assert head == ['', '20', '50', '100', '200', '1,000', 'minutes']
+    assert row == ['semi_gan.py', '400 (1)', '–', '100 ± 14 (2)', '–', '–', '33']
+    assert published == ['its paper', '1677 ± 452', '221 ± 136', '93 ± 6.5', '90 ± 4.2', '', '']
+
+
+def test_the_table_goes_between_its_marks_and_nowhere_else(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text(f'# A\n\n{semi.BEGIN}\nold\n{semi.CLOSE}\n\n## B\n')
+    semi.put(page, 'new')
+    assert re.fullmatch(f'# A\n\n{semi.BEGIN}\nnew\n\n.*TensorFlow.*\n{semi.CLOSE}\n\n## B\n', page.read_text())
+    page.write_text('# A\n')
+    with pytest.raises(files.UserError, match='has no lines'):
+        semi.put(page, 'new')
+
+
+def test_only_what_is_missing_or_has_another_command_is_run(tmp_path, monkeypatch):
+    """What is kept stays; a run that fails otherwise than by diverging keeps nothing."""
+    store, ran = tmp_path / 'cells.json', []
+
+    def command(name, number):
+        return ['none.py', name, str(number)] if name == 'a' else None
+
+    def run(commands, at_once, threads):
+        for cell, arguments in commands.items():
+            ran.append(cell)
+            assert arguments[1:3] == ['a', str(cell[1])] and arguments[-2] == '--run-dir' and (at_once, threads) == (2, 1)
+            yield cell, jobs.Done(0, '', '')
+
+    monkeypatch.setattr(cells.jobs, 'run', run)
+    for _ in range(2):
+        cells.fill(store, [('a', 0), ('a', 1)], command, lambda arguments, done, folder, cell: {'value': float(cell[1])}, 2, dict)
+    assert ran == [('a', 0), ('a', 1)]
+    assert cells.current(store, command) == {('a', i): {'value': float(i), 'command': f'none.py a {i}'} for i in range(2)}
+    store.write_text(store.read_text().replace('none.py a 1', 'none.py a 1 --old').replace('a/0', 'b/0'))
+    assert cells.current(store, command) == {}
