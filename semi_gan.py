@@ -27,8 +27,10 @@ LABEL_SEED = 0            # which of them, from 0 to 1000000
 
 # networks
 Z_DIM = 100               # length of the latent vector z
+NETWORKS = 'dense'        # 'dense' or 'conv': the paper's layers, of G_HIDDEN and D_HIDDEN units, or DCGAN's convolutions
 G_HIDDEN = (500, 500)     # units of G's hidden layers
-D_HIDDEN = (1000, 500, 250, 250, 250)   # of D's
+D_HIDDEN = (1000, 500, 250, 250, 250)   # of D's; its features are the last ones, with convolutions too
+WIDTH = 32                # channels of the convolution nearest to the pixels; the next has twice as many
 NOISE = 0.6               # standard deviation of the noise on D's pictures, in [0, 10]
 HIDDEN_NOISE = 0.5        # and on its hidden layers, in [0, 10]
 GAIN = 1.25               # lengths of the weights of D's units, in (0, 10], with which their variance is about 1 at first
@@ -45,7 +47,7 @@ LEARNING_RATE = 3e-3      # of both, for Adam
 DECAY = True              # decay the learning rate linearly to 0
 BETA1 = 0.5               # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling and measuring, in [0, 1); 0 uses the raw weights
-PRECISION = 'float32'     # between matrices of this size, casts to 16 bits take what they save
+PRECISION = 'float32'     # of dense networks: casts to 16 bits take what they save; 'auto' is faster with convolutions
 SEED = 0                  # random seed
 
 # reports
@@ -58,6 +60,8 @@ def generator(z, training):
     """z [B, Z_DIM] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator'):
         h = z
+        if NETWORKS == 'conv':
+            return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
         for number, units in enumerate(G_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}', bias=False)
             h = ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.softplus)
@@ -72,8 +76,9 @@ def discriminator(*x, classes, training):
         return h + stddev * ops.noise(h.shape, 'noise') if training and stddev else h
 
     with ops.network('discriminator', ops.normal(0.1)):
-        h = noisy(tf.reshape(tf.concat(x, 0), [-1, math.prod(x[0].shape[1:])]), NOISE)
-        for number, units in enumerate(D_HIDDEN, 1):
+        h = noisy(tf.concat(x, 0), NOISE)
+        h = ops.conv_stack(h, WIDTH, training) if NETWORKS == 'conv' else tf.reshape(h, [-1, math.prod(h.shape[1:])])
+        for number, units in enumerate(D_HIDDEN[-1:] if NETWORKS == 'conv' else D_HIDDEN, 1):
             features = ops.unit_dense(h, units, f'dense{number}', GAIN, tf.nn.relu)
             h = noisy(features, HIDDEN_NOISE)
         return ops.unit_dense(h, classes, 'logits'), features
@@ -91,6 +96,7 @@ def main():
     few = data.few_labels(labels, LABELS, LABEL_SEED)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
+        seen = [x, augment.turned_by_chance(x, TURN)] if INVARIANCE else [x]
         z = ops.uniform([BATCH_SIZE, Z_DIM], 'z')
         labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
         if TURN:
@@ -98,26 +104,25 @@ def main():
 
     fake = generator(z, training=True)
     with tf.name_scope('real'):
-        logits, features = discriminator(x, labelled, classes=classes, training=True)
+        logits, features = discriminator(*seen, labelled, classes=classes, training=True)
     with tf.name_scope('fake'):
         fake_logits, fake_features = discriminator(fake, classes=classes, training=True)
 
     with tf.name_scope('losses'):
-        (x_logits, labelled_logits), x_features = tf.split(logits, [BATCH_SIZE, -1]), features[:BATCH_SIZE]
+        x_logits, *turned_logits, labelled_logits = tf.split(logits, [*[BATCH_SIZE] * len(seen), -1])
         real, made = source(x_logits), source(fake_logits)
         class_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(          # -log p(y | x, y <= K)
             labels=label, logits=labelled_logits), name='class_loss')
         d_loss = tf.reduce_mean(tf.nn.softplus(-real) + tf.nn.softplus(made), name='d_loss') # -log D(x) - log(1 - D(G(z)))
-        apart = tf.reduce_mean(x_features, 0) - tf.reduce_mean(fake_features, 0)
+        apart = tf.reduce_mean(features[:BATCH_SIZE], 0) - tf.reduce_mean(fake_features, 0)
         g_loss = tf.reduce_mean(tf.square(apart), name='g_loss')                             # |E f(x) - E f(G(z))|^2
         scalars = {'class_loss': class_loss, 'd_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(made), name='D_G_z')}
         total = class_loss + UNLABELLED * d_loss
-    if INVARIANCE:
-        scalars['I_turned'] = augment.information_kept(
-            x, x_logits, lambda x: discriminator(x, classes=classes, training=True)[0], TURN)
-        with tf.name_scope('losses/'):
+        if INVARIANCE:
+            p, q = map(tf.nn.softmax, [x_logits, *turned_logits])
+            scalars['I_turned'] = augment.mutual_information(p, q, 'I_turned')
             total -= INVARIANCE * scalars['I_turned']
 
     with tf.variable_scope('optimizers'):

@@ -134,7 +134,7 @@ def everything(built):
     ('infogan', {}, 0), ('bigan', {}, 0), ('vae_gan', {}, 0), ('aae', {}, 0), ('aae', {'PRIOR': 'roll', 'LABELS': 20}, 20),
     ('aae', {'PRIOR': 'mixture', 'LABELS': 10, 'BATCH_SIZE': 16}, 10), ('cluster_aae', {'LABELS': 10, 'BATCH_SIZE': 16}, 10),
     ('cluster_aae', {}, 0), ('cluster_aae', {'LABELS': 20}, 20),
-    ('semi_gan', {'TURN': 0.2, 'INVARIANCE': 1.0}, 20)])
+    ('semi_gan', {}, 20), ('semi_gan', {'NETWORKS': 'conv', 'TURN': 0.2, 'INVARIANCE': 1.0}, 20)])
 def test_no_other_label_reaches_the_graph(name, constants, known, build, monkeypatch):
     """Other labels but for the few that are given, in the training and in the test set: nothing in the graph is different."""
     found, load, few = [], drive.load, data.few_labels(drive.load('mnist')[1], known, 0) if known else []

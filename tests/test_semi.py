@@ -32,9 +32,10 @@ def test_a_fake_is_a_class_whose_logit_is_0():
     np.testing.assert_allclose(evaluate(tf.sigmoid(semi_gan.source(tf.constant(logits)))), p[:, :-1].sum(1), rtol=1e-5)
 
 
-def test_both_learn_from_the_weights_before_the_step(build):
+@pytest.mark.parametrize('constants', [{}, {'NETWORKS': 'conv', 'TURN': 0.2, 'INVARIANCE': 1.0}])
+def test_both_learn_from_the_weights_before_the_step(constants, build):
     """One update for both players: G's first moment after it is its share of the gradient through D as it was, not as it is."""
-    built = build('semi_gan')
+    built = build('semi_gan', **constants)
     update, = built.given['updates']
     weights = tf.trainable_variables('generator/')
     gradients = tf.gradients(built.given['scalars']['g_loss'], weights)
@@ -69,9 +70,10 @@ def test_the_baseline_learns_from_its_labelled_pictures_alone(weight, same, buil
     assert all(np.array_equal(*pair) for pair in zip(*found, strict=True)) == same
 
 
-def test_noise_is_for_training_alone(build):
+@pytest.mark.parametrize('networks', ['dense', 'conv'])
+def test_noise_is_for_training_alone(networks, build):
     """The classifier that is measured and exported says the same twice; D in training does not."""
-    built = build('semi_gan')
+    built = build('semi_gan', NETWORKS=networks)
     x = tf.constant(random(3, 28, 28, 1))
     with tf.variable_scope('sampling'):
         p = built.given['networks']['classifier'].apply([x])
@@ -205,8 +207,8 @@ def test_what_a_run_has_left_becomes_a_cell_and_a_picture(tmp_path):
 
 
 def test_the_table_has_means_over_splits_and_what_was_published_beneath(tmp_path):
-    found = {('semi_gan.py', 100, 0): {'errors': 90.0, 'minutes': 30.0},
-             ('semi_gan.py', 100, 1): {'errors': 110.0, 'minutes': 33.4}, ('semi_gan.py', 20, 0): {'errors': 400.0, 'minutes': 31.0}}
+    measures = {(100, 0): (90, 30.0), (100, 1): (110, 33.4), (20, 0): (400, 31.0)}
+    found = {('semi_gan.py', *cell): {'errors': float(errors), 'minutes': time} for cell, (errors, time) in measures.items()}
     head, _, row, published, *_ = [[cell.strip() for cell in line.split('|')[1:-1]]
                                    for line in semi.table(found, tmp_path / 'semi').splitlines()]
     assert head == ['', '20', '50', '100', '200', '1,000', 'minutes']
