@@ -21,12 +21,14 @@ SPLITS = {100: 5}       # labels: splits; others have three
 PICTURED = 100          # labels of the run of which samples are shown
 END = '--sample-every 1000000 --eval-every 1000000 --checkpoint-every 0 --log-every 100'     # all of it at the end
 TURNED = '--turn 0.25'
+CONVOLUTIONS = '--networks conv --precision auto --noise 0.2 --learning-rate 1e-3 --steps 20000'
 Row = collections.namedtuple('Row', 'script flags published', defaults=['', {}])    # published: {labels: errors in 10,000}
 ROWS = {
     'supervised, the networks of semi_gan.py': Row('semi_gan.py', '--unlabelled 0 --steps 4000'),
     'supervised, and turned': Row('semi_gan.py', f'--unlabelled 0 --steps 4000 {TURNED}'),
     'semi_gan.py': Row('semi_gan.py', '', {20: '1677 ± 452', 50: '221 ± 136', 100: '93 ± 6.5', 200: '90 ± 4.2'}),
-    'semi_gan.py, turned, invariance 1': Row('semi_gan.py', f'--invariance 1 {TURNED}'),
+    'semi_gan.py, turned, invariance 1': Row('semi_gan.py', f'--invariance 1 {TURNED} --steps 30000'),
+    'semi_gan.py, turned, invariance 1, convolutions': Row('semi_gan.py', f'--invariance 1 {TURNED} {CONVOLUTIONS}'),
     'catgan.py, the paper': Row('catgan.py', '--invariance 0 --turn 0', {100: '191 ± 10, convolutions 139 ± 28'}),
     'catgan.py': Row('catgan.py'),
     'sgan.py': Row('sgan.py', '', {50: '1170', 100: '720', 1000: '360'}),
