@@ -38,7 +38,7 @@ GAIN = 1.25               # lengths of the weights of D's units, in (0, 10], wit
 # loss
 UNLABELLED = 0.5          # weight of what D learns without labels, in [0, inf); 0 for a classifier of the labelled pictures alone
 TURN = 0.0                # radians that labelled pictures are turned by, and others for INVARIANCE, in [0, 1]; the paper: 0
-INVARIANCE = 0.0          # weight of a class that stays when a picture is turned, in [0, inf); the paper: 0
+INVARIANCE = 0.0          # weight, in that, of a class that stays when a picture is turned, in [0, inf); the paper: 0
 
 # training
 STEPS = 40000             # one step is an update of D and one of G
@@ -119,11 +119,12 @@ def main():
         scalars = {'class_loss': class_loss, 'd_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(made), name='D_G_z')}
-        total = class_loss + UNLABELLED * d_loss
+        unlabelled_loss = d_loss
         if INVARIANCE:
             p, q = map(tf.nn.softmax, [x_logits, *turned_logits])
             scalars['I_turned'] = augment.mutual_information(p, q, 'I_turned')
-            total -= INVARIANCE * scalars['I_turned']
+            unlabelled_loss -= INVARIANCE * scalars['I_turned']
+        total = class_loss + UNLABELLED * unlabelled_loss
 
     with tf.variable_scope('optimizers'):
         rate = LEARNING_RATE * (ops.linear_decay() if DECAY else 1.0)
