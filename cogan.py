@@ -59,7 +59,7 @@ def sketch(z, training):
 
 
 def drawn(x, training):
-    """A sketch x -> the picture of a domain, of the same shape. The noise drowns what could be hidden in shades, a second digit."""
+    """A sketch x -> a domain's picture, of the same shape. The noise drowns what could be hidden in shades, a second digit."""
     if training:
         x += NOISE * ops.noise(x.shape.as_list(), 'noise')
     h = ops.conv(x, DETAIL, 'detail', size=KERNEL, stride=1, activation=tf.nn.relu)
