@@ -69,7 +69,7 @@ def main():
     with tf.name_scope('losses'):
         l1 = tf.reduce_mean(tf.abs(y - fake), name='l1')
         g_loss, scalars, scores, updates = L1_WEIGHT * l1, {'l1': l1}, None, []
-    rate = tf.minimum(1.0, 2 * ops.linear_decay()) if DECAY else 1.0
+    rate = ops.linear_decay(last=0.5) if DECAY else 1.0
     if ADVERSARIAL:
         with tf.name_scope('real'):
             real_logits = discriminator(x, y, training=True)
