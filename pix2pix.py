@@ -38,7 +38,6 @@ BATCH_SIZE = 32            # pairs in an update; the paper's is 1 to 10
 D_LEARNING_RATE = 1e-3     # for Adam; the paper's is 2e-4 for both
 G_LEARNING_RATE = 1e-3     # the same
 BETA1 = 0.5                # Adam's beta1, in [0, 1)
-DECAY = True               # let the learning rates fall to 0 in a straight line over the second half, as in the paper
 WEIGHT_AVERAGE = 0.998     # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                   # random seed
 
@@ -69,7 +68,6 @@ def main():
     with tf.name_scope('losses'):
         l1 = tf.reduce_mean(tf.abs(y - fake), name='l1')
         g_loss, scalars, scores, updates = L1_WEIGHT * l1, {'l1': l1}, None, []
-    rate = ops.linear_decay(last=0.5) if DECAY else 1.0
     if ADVERSARIAL:
         with tf.name_scope('real'):
             real_logits = discriminator(x, y, training=True)
@@ -85,10 +83,10 @@ def main():
                         'D(x, G(x))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_x_G_x')}
         scores = {'real': real_logits, 'fake': fake_logits}
         with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
-            d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
+            d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
             updates.append(d_step)
     with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
         updates.append(g_step)
 
     def translate(x):
