@@ -3,7 +3,7 @@
 Two GANs, one for each of two kinds of pictures, draw from the same latents, and share layers. What a picture is of is decided
 once, for both, and how it looks is decided apart: so they draw pairs, a digit and its edges, though no pair was ever shown to
 them. One half of the digits is known as digits alone, the other half as edges alone. In the paper each G has the last layer for
-itself; here each has two small ones, behind a picture that is common to both.
+itself; here each has two small ones behind a picture that is common to both, or that picture is what the first one draws.
 
     python cogan.py --dataset mnist --task edges
 
@@ -28,9 +28,10 @@ TASK = 'edges'           # 'edges' or 'negative': what the pictures of domain 2 
 Z_DIM = 100              # length of the latent vector z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 HIDDEN = 256             # units of a fully connected layer
-DETAIL = 32              # channels of the first of the two layers of G that each domain has for itself
-KERNEL = 3               # pixels on a side of the kernels of these, from 1 to 15
-NOISE = 0.3              # standard deviation of the noise on what these take, while training, in [0, inf)
+OWN = 1                  # domains with two layers of G for themselves, from 1 to 2: the second, or both, which negatives take
+DETAIL = 32              # channels of the first of these layers
+KERNEL = 3               # pixels on a side of their kernels, from 1 to 15
+NOISE = 0.3              # standard deviation of the noise on what they take, while training, in [0, inf)
 SHARED = True            # share all of G but these layers, and all of D but its first; False shares z alone
 
 # training
@@ -70,11 +71,11 @@ def drawn(x, training):
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images of domain 1 and of domain 2 [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        x = sketch(z, training) if SHARED else None
-        images = []
+        x, images = sketch(z, training) if SHARED else None, []
         for domain in 1, 2:
             with tf.variable_scope(f'domain{domain}', initializer=ops.glorot):
-                images.append(drawn(x if SHARED else sketch(z, training), training))
+                own = x if SHARED else sketch(z, training)
+                images.append(drawn(own, training) if domain > 2 - OWN else own)
         return images
 
 

@@ -25,10 +25,13 @@ def small(monkeypatch):
         monkeypatch.setattr(cogan, constant, value)
 
 
-def test_generators_share_all_layers_but_the_last_two(small):
+@pytest.mark.parametrize('own', [1, 2])
+def test_generators_share_all_layers_but_the_last_two(small, monkeypatch, own):
+    """Of domain 2 alone, or of both; then they are alike."""
+    monkeypatch.setattr(cogan, 'OWN', own)
     cogan.generator(tf.zeros([3, 5]), training=True)
     one, other = variables('generator', 1), variables('generator', 2)
-    assert one == other and {name.split('/')[0] for name in one} == {'detail', 'pixels'}
+    assert one == (other if own == 2 else {}) and {name.split('/')[0] for name in other} == {'detail', 'pixels'}
     assert {name.split('/')[0] for name in variables('generator')} == {
         'dense1', 'norm1', 'project', 'project_norm', 'deconv1', 'deconv1_norm', 'deconv2'}
 
@@ -43,6 +46,7 @@ def test_discriminators_share_all_layers_but_the_first(small):
 def test_without_sharing_only_z_is_common(small, monkeypatch):
     """Two whole generators, and two whole discriminators: logits of domain 1 know nothing of domain 2."""
     monkeypatch.setattr(cogan, 'SHARED', False)
+    monkeypatch.setattr(cogan, 'OWN', 2)
     logits = cogan.discriminator(cogan.generator(tf.constant(random(3, 5)), training=True), training=True)
     assert logits.shape.as_list() == [6, 1]
     assert not variables('generator') and variables('generator', 1) == variables('generator', 2)
@@ -65,11 +69,13 @@ def test_logits_are_those_of_domain_1_then_of_domain_2(small):
     assert np.abs(both[3:] - swapped[3:]).max() > 1e-5 and np.abs(swapped[:3] - swapped[3:]).max() > 1e-5
 
 
-def test_a_change_of_the_shared_layers_changes_both_pictures(small):
+@pytest.mark.parametrize('own', [1, 2])
+def test_a_change_of_the_shared_layers_changes_both_pictures(small, monkeypatch, own):
     """One of a domain's own layers leaves the picture of the other as it is."""
+    monkeypatch.setattr(cogan, 'OWN', own)
     x1, x2 = cogan.generator(tf.constant(random(4, 5)), training=False)
     own1, own2, shared = (tf.trainable_variables(f'generator/{layer}/') for layer in ('domain1', 'domain2', 'dense1'))
-    assert own1 and own2 and shared
+    assert bool(own1) == (own == 2) and own2 and shared
     for x, weights, expected in ((x1, own1, True), (x1, own2, False), (x2, own1, False), (x2, own2, True),
                                  (x1, shared, True), (x2, shared, True)):
         assert all((gradient is not None) == expected for gradient in tf.gradients(x, weights))
