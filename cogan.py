@@ -3,7 +3,7 @@
 Two GANs, one for each of two kinds of pictures, draw from the same latents, and share layers. What a picture is of is decided
 once, for both, and how it looks is decided apart: so they draw pairs, a digit and its edges, though no pair was ever shown to
 them. One half of the digits is known as digits alone, the other half as edges alone. In the paper each G has the last layer for
-itself; here domain 1 shares all of its layers, and domain 2 has two more, behind the picture of domain 1.
+itself; here each has two small ones behind a picture that is common to both, or that picture is what the first one draws.
 
     python cogan.py --dataset mnist --task edges
 
@@ -28,17 +28,19 @@ TASK = 'edges'           # 'edges' or 'negative': what the pictures of domain 2 
 Z_DIM = 100              # length of the latent vector z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 HIDDEN = 256             # units of a fully connected layer
-DETAIL = 32              # channels of the first of domain 2's own layers
-KERNEL = 3               # pixels on a side of the kernels of these, from 1 to 15
-NOISE = 0.3              # standard deviation of the noise on what these take, while training, in [0, inf)
+OWN = 1                  # domains with two layers of G for themselves, from 1 to 2: the second, or both, which negatives take
+DETAIL = 32              # channels of the first of these layers
+KERNEL = 3               # pixels on a side of their kernels, from 1 to 15
+NOISE = 0.3              # standard deviation of the noise on what they take, while training, in [0, inf)
 SHARED = True            # share all of G but these layers, and all of D but its first; False shares z alone
 
 # training
-STEPS = 2500             # one step is one update of both D, then one of both G
+STEPS = 2000             # one step is one update of both D, then one of both G
 BATCH_SIZE = 64          # pictures of each domain in an update
 D_LEARNING_RATE = 4e-4   # for Adam
 G_LEARNING_RATE = 2e-3   # the same
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
+DECAY = True             # let the learning rates fall to 0 in a straight line over the second half
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
 
@@ -52,22 +54,14 @@ def transformed(x):
     return {'edges': translation.edges, 'negative': translation.negative}[TASK](x)
 
 
-def deep(z, training):
-    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
-    depth = ops.depth(IMAGE_SIZE, CHANNELS)
-    side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                                # for 28 pixels:
+def sketch(z, training):
+    """z [B, Z_DIM] from N(0, 1) -> a picture in [-1, 1] [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]."""
     h = ops.batch_norm(ops.dense(z, HIDDEN, 'dense1', bias=False), training, 'norm1', activation=tf.nn.relu)
-    h = ops.dense(h, side * side * filters, 'dense2', bias=False)
-    h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
-    h = tf.reshape(h, [-1, side, side, filters])                                           # [B, 7, 7, 2 WIDTH]
-    for number in range(1, depth):
-        h = ops.conv_transpose(h, filters >> number, f'deconv{number}', bias=False)        # [B, 14, 14, WIDTH]
-        h = ops.batch_norm(h, training, f'norm{number + 2}', activation=tf.nn.relu)
-    return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)           # [B, 28, 28, CHANNELS]
+    return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
-def shallow(x, training):
-    """Images x -> images of the same size. The noise drowns what could be hidden in x, a second digit in shades of black."""
+def drawn(x, training):
+    """A sketch x -> a domain's picture, of the same shape. The noise drowns what could be hidden in shades, a second digit."""
     if training:
         x += NOISE * ops.noise(x.shape.as_list(), 'noise')
     h = ops.conv(x, DETAIL, 'detail', size=KERNEL, stride=1, activation=tf.nn.relu)
@@ -77,9 +71,12 @@ def shallow(x, training):
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images of domain 1 and of domain 2 [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        x1 = deep(z, training)
-        with tf.variable_scope('domain2'):
-            return x1, shallow(x1 if SHARED else deep(z, training), training)
+        x, images = sketch(z, training) if SHARED else None, []
+        for domain in 1, 2:
+            with tf.variable_scope(f'domain{domain}', initializer=ops.glorot):
+                own = x if SHARED else sketch(z, training)
+                images.append(drawn(own, training) if domain > 2 - OWN else own)
+        return images
 
 
 def judged(h, training):
@@ -138,8 +135,9 @@ def main():
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
+        rate = ops.linear_decay(last=0.5) if DECAY else 1.0
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
 
     def pictures():
         x1, x2 = generator(tf.random.stateless_normal([COLUMNS, Z_DIM], [SEED, 0]), training=False)

@@ -25,11 +25,15 @@ def small(monkeypatch):
         monkeypatch.setattr(cogan, constant, value)
 
 
-def test_generators_share_all_layers_but_the_last_two_of_domain_2(small):
+@pytest.mark.parametrize('own', [1, 2])
+def test_generators_share_all_layers_but_the_last_two(small, monkeypatch, own):
+    """Of domain 2 alone, or of both; then they are alike."""
+    monkeypatch.setattr(cogan, 'OWN', own)
     cogan.generator(tf.zeros([3, 5]), training=True)
-    assert not variables('generator', 1) and {name.split('/')[0] for name in variables('generator', 2)} == {'detail', 'pixels'}
+    one, other = variables('generator', 1), variables('generator', 2)
+    assert one == (other if own == 2 else {}) and {name.split('/')[0] for name in other} == {'detail', 'pixels'}
     assert {name.split('/')[0] for name in variables('generator')} == {
-        'dense1', 'norm1', 'dense2', 'norm2', 'deconv1', 'norm3', 'deconv2'}
+        'dense1', 'norm1', 'project', 'project_norm', 'deconv1', 'deconv1_norm', 'deconv2'}
 
 
 def test_discriminators_share_all_layers_but_the_first(small):
@@ -40,12 +44,12 @@ def test_discriminators_share_all_layers_but_the_first(small):
 
 
 def test_without_sharing_only_z_is_common(small, monkeypatch):
-    """Two trunks with the same layers, and two whole discriminators: logits of domain 1 know nothing of domain 2."""
+    """Two whole generators, and two whole discriminators: logits of domain 1 know nothing of domain 2."""
     monkeypatch.setattr(cogan, 'SHARED', False)
+    monkeypatch.setattr(cogan, 'OWN', 2)
     logits = cogan.discriminator(cogan.generator(tf.constant(random(3, 5)), training=True), training=True)
     assert logits.shape.as_list() == [6, 1]
-    deep = {name: size for name, size in variables('generator', 2).items() if not name.startswith(('detail', 'pixels'))}
-    assert deep == variables('generator')
+    assert not variables('generator') and variables('generator', 1) == variables('generator', 2)
     assert not variables('discriminator') and variables('discriminator', 1) == variables('discriminator', 2)
     weights = tf.trainable_variables()
     gradients = evaluate([tf.convert_to_tensor(gradient) for gradient in tf.gradients(logits[:3], weights)])
@@ -65,34 +69,37 @@ def test_logits_are_those_of_domain_1_then_of_domain_2(small):
     assert np.abs(both[3:] - swapped[3:]).max() > 1e-5 and np.abs(swapped[:3] - swapped[3:]).max() > 1e-5
 
 
-def test_a_change_of_the_shared_layers_changes_both_pictures(small):
-    """One of domain 2's own layers leaves the picture of domain 1 as it is."""
+@pytest.mark.parametrize('own', [1, 2])
+def test_a_change_of_the_shared_layers_changes_both_pictures(small, monkeypatch, own):
+    """One of a domain's own layers leaves the picture of the other as it is."""
+    monkeypatch.setattr(cogan, 'OWN', own)
     x1, x2 = cogan.generator(tf.constant(random(4, 5)), training=False)
-    own, shared = tf.trainable_variables('generator/domain2/'), tf.trainable_variables('generator/dense1/')
-    assert own and shared
-    for x, weights, expected in (x1, own, False), (x2, own, True), (x1, shared, True), (x2, shared, True):
+    own1, own2, shared = (tf.trainable_variables(f'generator/{layer}/') for layer in ('domain1', 'domain2', 'dense1'))
+    assert bool(own1) == (own == 2) and own2 and shared
+    for x, weights, expected in ((x1, own1, True), (x1, own2, False), (x2, own1, False), (x2, own2, True),
+                                 (x1, shared, True), (x2, shared, True)):
         assert all((gradient is not None) == expected for gradient in tf.gradients(x, weights))
 
 
-def test_a_pixel_of_domain_2_is_drawn_from_its_neighbours(small):
+def test_a_pixel_is_drawn_from_the_sketch_around_it(small):
     """Two layers of 3x3: the 5x5 pixels around it, and no others."""
     x = tf.constant(random(1, 28, 28, 1))
-    with tf.variable_scope('shallow'):
-        y = cogan.shallow(x, training=False)
+    with tf.variable_scope('drawn'):
+        y = cogan.drawn(x, training=False)
     seen = evaluate(tf.gradients(y[0, 10, 12, 0], x)[0])[0, ..., 0] != 0
     rows, columns = np.nonzero(seen)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 12, 10, 14)
 
 
 def test_what_is_small_drowns_in_the_noise_of_training(small, monkeypatch):
-    """Noise of the given standard deviation is added before domain 2's layers, in training alone."""
+    """Noise of the given standard deviation is added to the sketch, in training alone."""
     monkeypatch.setattr(cogan, 'NOISE', 0.3)
     taken, conv = [], cogan.ops.conv
     monkeypatch.setattr(cogan.ops, 'conv', lambda x, *given, **more: taken.append(x) or conv(x, *given, **more))
     x = random(20, 28, 28, 1)
     for training in True, False:
-        with tf.variable_scope('shallow', reuse=tf.AUTO_REUSE):
-            cogan.shallow(tf.constant(x), training)
+        with tf.variable_scope('drawn', reuse=tf.AUTO_REUSE):
+            cogan.drawn(tf.constant(x), training)
     noisy, _, plain, _ = evaluate(taken)
     np.testing.assert_array_equal(plain, x)
     assert (noisy - x).std() == pytest.approx(0.3, rel=0.05) and abs((noisy - x).mean()) < 0.02
