@@ -35,12 +35,11 @@ NOISE = 0.3              # standard deviation of the noise on what they take, wh
 SHARED = True            # share all of G but these layers, and all of D but its first; False shares z alone
 
 # training
-STEPS = 2000             # one step is one update of both D, then one of both G
+STEPS = 2500             # one step is one update of both D, then one of both G
 BATCH_SIZE = 64          # pictures of each domain in an update
 D_LEARNING_RATE = 4e-4   # for Adam
 G_LEARNING_RATE = 2e-3   # the same
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
-DECAY = True             # let the learning rates fall to 0 in a straight line over the second half
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
 
@@ -135,9 +134,8 @@ def main():
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
 
     with tf.variable_scope('optimizers'):
-        rate = ops.linear_decay(last=0.5) if DECAY else 1.0
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
 
     def pictures():
         x1, x2 = generator(tf.random.stateless_normal([COLUMNS, Z_DIM], [SEED, 0]), training=False)
