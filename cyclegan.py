@@ -95,7 +95,7 @@ def main():
         g_loss = tf.add(fooling + CYCLE_WEIGHT * cycle, IDENTITY_WEIGHT * identity if IDENTITY_WEIGHT else 0.0, 'g_loss')
 
     with tf.variable_scope('optimizers'):
-        rate = ops.linear_decay(last=0.5) if DECAY else 1.0
+        rate = tf.minimum(1.0, 2 * ops.linear_decay()) if DECAY else 1.0
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss,
                               ('discriminator/', 'source_discriminator/'), 'd_step')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, ('generator/', 'inverse/'), 'g_step')

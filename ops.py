@@ -329,15 +329,11 @@ def outside(function, x):
     return tf.reshape(tf.numpy_function(lambda array: np.float32(function(array)), [x], tf.float32), [])
 
 
-def linear_decay(last=1.0):
-    """Scalar tensor that falls from 1 to 0 in a straight line over the `last` share of the run, and is 1 before.
-
-    Over the whole of it, it is the share of the steps that are left: 1 at the first step and 1 / STEPS at the last.
-    """
+def linear_decay():
+    """Scalar tensor: the share of the steps of the run that are left, 1 at the first step and 1 / STEPS at the last."""
     done, total = graph.progress()
     with tf.name_scope('optimizers/linear_decay/'):
-        left = tf.nn.relu(1 - tf.cast(done.read_value(), tf.float32) / tf.cast(tf.maximum(total, 1), tf.float32))
-        return left if last == 1 else tf.minimum(left / last, 1.0)
+        return tf.nn.relu(1 - tf.cast(done.read_value(), tf.float32) / tf.cast(tf.maximum(total, 1), tf.float32))
 
 
 def with_update(assign):

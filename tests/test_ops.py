@@ -376,18 +376,6 @@ def test_the_rates_of_a_run_fall_along_a_line_for_the_updates_of_both_networks(t
     assert [v.op.name for v in (done, steps)] == ['optimizers/step', 'optimizers/steps']
 
 
-@pytest.mark.parametrize('last, expected', [(1.0, [1, 0.75, 0.5, 0.25]), (0.5, [1, 1, 1, 0.5]), (0.25, [1, 1, 1, 1])])
-def test_a_rate_may_fall_in_the_last_part_of_a_run_alone(last, expected):
-    rate = ops.linear_decay(last)
-    done, steps = graph.progress()
-    with tf.Session() as session:
-        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
-        session.run(steps.initializer, {steps.initial_value: 4})
-        for share in expected:
-            assert session.run(rate) == pytest.approx(share)
-            session.run(done.assign_add(1, read_value=False))
-
-
 def test_the_length_of_a_run_is_no_part_of_its_checkpoints():
     ops.linear_decay()
     assert [v.op.name for v in tf.global_variables()] == ['optimizers/step']
