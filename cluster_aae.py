@@ -14,8 +14,8 @@ import augment
 import data
 import ops
 import run
+from plumbing import measures
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 # data
@@ -80,16 +80,6 @@ def code_discriminators(y, z):
     return logits
 
 
-def error(probabilities, labels):
-    """Share of the pictures whose category is another class's.
-
-    probabilities [N, K] of the categories, labels [N]. Without LABELS a category stands for the class of its most certain picture
-    (the protocol of section 6); an empty one for none.
-    """
-    classes = np.arange(probabilities.shape[1]) if LABELS else labels[probabilities.argmax(0)]
-    return (classes[probabilities.argmax(1)] != labels).mean()
-
-
 def main():
     tf.set_random_seed(SEED)
     classes = data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=LABELS > 0)
@@ -145,7 +135,8 @@ def main():
     asked = {'label' if LABELS else 'category': run.label(categories)}
     run.train(globals(), updates=updates, scalars=scalars, scores={'real': real_logits, 'fake': fake_logits},
               measures=run.on_test_set(globals(), 'test_error' if LABELS else 'cluster_error',
-                                       lambda x: encoder(x, categories, training=False)[1], error),
+                                       lambda x: encoder(x, categories, training=False)[1],
+                                       run.wrong if LABELS else measures.cluster_error),
               networks={'generator': run.network(decoder, 'images', z=run.normal(Z_DIM), **asked),
                         'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))},
               labelled=images[few] if LABELS else None)

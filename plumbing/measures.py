@@ -105,6 +105,15 @@ def matched_accuracy(found, labels):
     return counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels)
 
 
+def cluster_error(probabilities, labels):
+    """Share of the pictures whose category stands for another class: probabilities [N, K], labels [N].
+
+    A category stands for the class of its most certain picture (Makhzani et al. 2015, arXiv:1511.05644, section 6); an empty one
+    for none.
+    """
+    return (labels[probabilities.argmax(0)][probabilities.argmax(1)] != labels).mean()
+
+
 def prdc(real, fake, k=NEIGHBOURS):
     """Precision, recall, density and coverage of features fake [M, F] against real [N, F], as a dict of numbers.
 

@@ -4,7 +4,6 @@ import math
 
 import aae
 import augment
-import cluster_aae
 import data
 import infogan
 import ops
@@ -133,8 +132,8 @@ def everything(built):
 @pytest.mark.parametrize('name, constants, known', [
     ('infogan', {}, 0), ('bigan', {}, 0), ('vae_gan', {}, 0), ('aae', {}, 0), ('aae', {'PRIOR': 'roll', 'LABELS': 20}, 20),
     ('aae', {'PRIOR': 'mixture', 'LABELS': 10, 'BATCH_SIZE': 16}, 10), ('cluster_aae', {'LABELS': 10, 'BATCH_SIZE': 16}, 10),
-    ('cluster_aae', {}, 0), ('cluster_aae', {'LABELS': 20}, 20),
-    ('semi_gan', {}, 20), ('semi_gan', {'NETWORKS': 'conv', 'TURN': 0.2, 'INVARIANCE': 1.0}, 20)])
+    ('cluster_aae', {}, 0), ('cluster_aae', {'LABELS': 20}, 20), ('catgan', {'LABELS': 0}, 0), ('catgan', {}, 20),
+    ('sgan', {}, 20), ('semi_gan', {}, 20), ('semi_gan', {'NETWORKS': 'conv', 'TURN': 0.2, 'INVARIANCE': 1.0}, 20)])
 def test_no_other_label_reaches_the_graph(name, constants, known, build, monkeypatch):
     """Other labels but for the few that are given, in the training and in the test set: nothing in the graph is different."""
     found, load, few = [], drive.load, data.few_labels(drive.load('mnist')[1], known, 0) if known else []
@@ -211,8 +210,8 @@ def test_a_cluster_stands_for_the_class_of_its_surest_picture():
     """Section 6: cluster 0 is of class 7 because of its picture at 0.9, although most of it is of class 3; cluster 2 is empty."""
     p = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.7, 0.3, 0], [0.1, 0.9, 0], [0.4, 0.6, 0]])
     labels = np.array([7, 3, 3, 5, 5])
-    assert cluster_aae.error(p, labels) == pytest.approx(2 / 5)
-    assert cluster_aae.error(np.eye(5), labels) == 0
+    assert measures.cluster_error(p, labels) == pytest.approx(2 / 5)
+    assert measures.cluster_error(np.eye(5), labels) == 0
 
 
 # VAE-GAN

@@ -266,13 +266,15 @@ JUDGED = [name for name in SCRIPTS if {"'d_loss'", "'D(x)'"} <= set(re.findall(r
 def test_the_loss_of_a_d_that_cannot_tell_is_the_line_of_the_curves(name, build):
     """Logits of 0: the log loss is 2 ln 2 whatever the labels are smoothed to, but not where a loss of classes is added.
 
-    Of K logits, beside that of a fake, which is 0, they are -ln K.
+    Of K logits, beside that of a fake, which is 0, they are -ln K; of K + 1, the last one is ln K.
     """
     built = build(name)
     with built.session() as session:
         session.run([tf.assign(v, tf.zeros_like(v)) for v in tf.trainable_variables('discriminator/')])
         session.run([tf.assign(v, tf.fill(v.shape, -math.log(v.shape[0])))
                      for v in tf.trainable_variables('discriminator/logits/bias') if v.shape[0] > 1])
+        session.run([tf.assign(v, math.log(v.shape[0] - 1) * tf.one_hot(v.shape[0] - 1, v.shape[0]))
+                     for v in tf.trainable_variables('discriminator/class_or_fake/bias')])
         loss, real, fake = session.run([built.given['scalars'][key] for key in ('d_loss', 'D(x)', 'D(G(z))')])
     assert real == fake == 0.5
     assert (loss == pytest.approx(2 * math.log(2), rel=1e-5)) == (not getattr(built.script, 'CLASS_WEIGHT', 0))
