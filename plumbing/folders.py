@@ -10,11 +10,11 @@ import typing
 from plumbing import cache as user_cache
 from plumbing import decoder, picturecache
 from plumbing.files import UserError, expanded, one_line, shortened
+from plumbing.picturecache import UNLABELLED
 
 import numpy as np
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.webp', '.bmp')  # files that are taken from a folder
-UNLABELLED = 'unlabelled'  # a first-level subfolder of pictures without a class, where others are classes
 HALVES = ':left', ':right'  # behind a folder's name: that half of each of its pictures
 VERSION = 2  # of what `decoder.decode` does and what `picturecache` keeps: a change makes older caches useless
 

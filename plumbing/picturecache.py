@@ -26,6 +26,7 @@ try:
 except ImportError:  # Windows: two programs that start on a new folder at the same time both decode it
     fcntl = None
 
+UNLABELLED = 'unlabelled'  # a first-level subfolder of pictures without a class, where others are classes
 MOST_BROKEN = 0.05  # share of the files; above it this is probably the wrong folder
 BLOCK = 2**22  # bytes read at once where the cache is verified
 
@@ -167,8 +168,8 @@ def write(cache, name, most, classes, folder, decoded):
 
 
 def _encoded(classes):
-    """What the labels of a record stand for: the classes, and last of all `unlabelled`, which is none."""
-    return [os.fsencode(name) for name in (*classes, 'unlabelled')]
+    """What the labels of a record stand for: the classes, and last of all UNLABELLED, which is none."""
+    return [os.fsencode(name) for name in (*classes, UNLABELLED)]
 
 
 def _header(shape):
