@@ -1,0 +1,95 @@
+"""Few pictures: Zhao, Liu, Lin, Zhu & Han 2020, "Differentiable Augmentation for Data-Efficient GAN Training", arXiv:2006.10738,
+and Karras, Aittala, Hellsten, Laine, Lehtinen & Aila 2020, "Training Generative Adversarial Networks with Limited Data",
+arXiv:2006.06676.
+
+Of a few hundred pictures D soon knows each, and G learns from it no more. So D never sees a picture as it is: real and
+generated ones are made brighter, moved and cut at random, alike, and G learns through that. How often is decided by D itself: the
+surer it is of real pictures, the more is changed.
+
+    python ada_gan.py --dataset mnist --pictures 500
+
+Page: docs/few.md
+"""
+import augment
+import data
+import ops
+import run
+
+import tensorflow.compat.v1 as tf
+
+# data
+DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+IMAGE_SIZE = 28          # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
+CHANNELS = 1             # 1 is grey, 3 is colour
+PICTURES = 0             # training pictures that are used, the first ones, from 0 to 1000000; 0 for all
+
+# networks
+Z_DIM = 100              # length of the latent vector z
+WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
+
+# augmentation
+CHANGES = ('translation', 'cutout')  # 'colour', 'translation' or 'cutout': what can happen to a picture, one or several
+P = 0.0                  # probability of each change, in [0, 1], at first; 1 with a TARGET of 0 is DiffAugment, 0 is none
+TARGET = 0.6             # of E[sign(D(x))], in [0, 1): beyond it p rises, below it p falls; 0 lets p stay what it is
+HORIZON = 50000          # real pictures that take p all the way from none to 1, from 1 to 1000000000; 500,000 in the paper
+
+# training
+STEPS = 4000             # one step is one update of D and of p, then one of G
+BATCH_SIZE = 64          # pictures in an update
+D_LEARNING_RATE = 4e-4   # for Adam
+G_LEARNING_RATE = 2e-3   # the same
+BETA1 = 0.5              # Adam's beta1, in [0, 1)
+WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+SEED = 0                 # random seed
+
+
+def generator(z, training):
+    """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
+    with ops.network('generator', initializer=ops.normal(0.02)):
+        return ops.deconv_stack(z, IMAGE_SIZE, CHANNELS, WIDTH, training)
+
+
+def discriminator(x, training):
+    """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; positive where x seems real."""
+    with ops.network('discriminator', initializer=ops.normal(0.02)):
+        return ops.dense(ops.conv_stack(x, WIDTH, training), 1, 'dense')
+
+
+def main():
+    tf.set_random_seed(SEED)
+    images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
+    with tf.variable_scope('data'):
+        x = data.batches(images[:PICTURES or None], BATCH_SIZE)
+        z = ops.noise([BATCH_SIZE, Z_DIM])
+
+    fake = generator(z, training=True)
+    with tf.variable_scope('augmentation'):
+        p = tf.get_variable('p', [], initializer=tf.constant_initializer(P), constraint=lambda p: tf.clip_by_value(p, 0.0, 1.0))
+        p_now = tf.identity(p, name='p_now')                                             # before its update
+        changed = augment.augmented_by_chance(x, p_now, CHANGES, 'changes')
+        changed_fake = augment.augmented_by_chance(fake, p_now, CHANGES, 'fake_changes')
+    with tf.name_scope('real'):
+        real_logits = discriminator(changed, training=True)
+    with tf.name_scope('fake'):
+        fake_logits = discriminator(changed_fake, training=True)
+
+    with tf.name_scope('losses'):
+        d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
+        g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')
+        r_t = tf.reduce_mean(tf.sign(real_logits), name='r_t')                           # eq. 1: 0 is no overfitting, 1 is all
+        p_loss = tf.multiply(-p_now, tf.stop_gradient(tf.sign(r_t - TARGET)), name='p_loss')
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'r_t': r_t, 'p': p_now}
+
+    with tf.variable_scope('optimizers'):
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
+        with tf.control_dependencies([d_step]):                                          # of the pictures of D's update
+            p_step = ops.minimize(tf.train.GradientDescentOptimizer(BATCH_SIZE / HORIZON), p_loss, 'augmentation/', 'p_step')
+
+    run.train(globals(), updates=[p_step if TARGET else d_step, g_step], scalars=scalars,
+              scores={'real': real_logits, 'fake': fake_logits},
+              networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
+
+
+if __name__ == '__main__':
+    run.main(globals())
