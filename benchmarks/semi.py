@@ -30,9 +30,9 @@ ROWS = {
     'semi_gan.py, turned, invariance 2': Row('semi_gan.py', f'--invariance 2 {TURNED} --steps 30000'),
     'semi_gan.py, turned, invariance 2, convolutions': Row('semi_gan.py', f'--invariance 2 {TURNED} {CONVOLUTIONS}'),
     'catgan.py, the paper': Row('catgan.py', '--invariance 0 --turn 0', {100: '191 ± 10, convolutions 139 ± 28'}),
-    'catgan.py': Row('catgan.py'),
+    'catgan.py, turned, invariance 2': Row('catgan.py', '--invariance 2 --steps 6000'),
     'sgan.py, the paper': Row('sgan.py', '--invariance 0 --turn 0 --g-learning-rate 1e-3', {50: '1170', 100: '720', 1000: '360'}),
-    'sgan.py': Row('sgan.py'),
+    'sgan.py, turned, invariance 1': Row('sgan.py'),
     'cluster_aae.py': Row('cluster_aae.py', '--z-dim 10 --invariance 4 --turn 0.25 --wait 0 --steps 3000',
                           {100: '190 ± 10', 1000: '160 ± 8'}),
 }
