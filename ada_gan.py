@@ -28,7 +28,7 @@ Z_DIM = 100              # length of the latent vector z
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 
 # augmentation
-CHANGES = ('translation', 'cutout')  # 'colour', 'translation' or 'cutout': what can happen to a picture, one or several
+CHANGES = ('colour', 'translation', 'cutout')  # 'colour', 'translation' or 'cutout': what can happen to a picture
 P = 0.0                  # probability of each change, in [0, 1], at first; 1 with a TARGET of 0 is DiffAugment, 0 is none
 TARGET = 0.6             # of E[sign(D(x))], in [0, 1): beyond it p rises, below it p falls; 0 lets p stay what it is
 HORIZON = 50000          # real pictures that take p all the way from none to 1, from 1 to 1000000000; 500,000 in the paper
