@@ -31,6 +31,7 @@ ROWS = {
     'semi_gan.py, turned, invariance 2, convolutions': Row('semi_gan.py', f'--invariance 2 {TURNED} {CONVOLUTIONS}'),
     'catgan.py, the paper': Row('catgan.py', '--invariance 0 --turn 0', {100: '191 ± 10, convolutions 139 ± 28'}),
     'catgan.py, turned, invariance 2': Row('catgan.py', '--invariance 2 --steps 6000'),
+    'catgan.py, turned, invariance 2, longer': Row('catgan.py', '--invariance 2 --turn 0.2 --weight-average 0.999 --steps 12000'),
     'sgan.py, the paper': Row('sgan.py', '--invariance 0 --turn 0 --g-learning-rate 1e-3', {50: '1170', 100: '720', 1000: '360'}),
     'sgan.py, turned, invariance 1': Row('sgan.py'),
     'cluster_aae.py': Row('cluster_aae.py', '--z-dim 10 --invariance 4 --turn 0.25 --wait 0 --steps 3000',
