@@ -14,6 +14,7 @@ import augment
 import data
 import ops
 import run
+from plumbing import cluster
 
 import tensorflow.compat.v1 as tf
 
@@ -31,10 +32,10 @@ WIDTH = 64               # channels of the layer nearest to the pixels; each lay
 CHANGES = ('colour', 'translation', 'cutout')  # 'colour', 'translation' or 'cutout': what can happen to a picture
 P = 0.0                  # probability of each change, in [0, 1], at first; 1 with a TARGET of 0 is DiffAugment, 0 is none
 TARGET = 0.6             # of E[sign(D(x))], in [0, 1): beyond it p rises, below it p falls; 0 lets p stay what it is
-HORIZON = 50000          # real pictures that take p all the way from none to 1, from 1 to 1000000000; 500,000 in the paper
+P_STEP = 1.28e-3         # by which each update of D moves p, in [0, 1]; the paper's: a 500,000th for each picture of the batch
 
 # training
-STEPS = 4000             # one step is one update of D and of p, then one of G
+STEPS = 4000             # one step is one update of D, which moves p, then one of G
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 4e-4   # for Adam
 G_LEARNING_RATE = 2e-3   # the same
@@ -63,11 +64,11 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = generator(z, training=True)
-    with tf.variable_scope('augmentation'):
-        p = tf.get_variable('p', [], initializer=tf.constant_initializer(P), constraint=lambda p: tf.clip_by_value(p, 0.0, 1.0))
-        p_now = tf.identity(p, name='p_now')                                             # before its update
-        changed = augment.augmented_by_chance(x, p_now, CHANGES, 'changes')
-        changed_fake = augment.augmented_by_chance(fake, p_now, CHANGES, 'fake_changes')
+    with ops.network('discriminator'), tf.name_scope('augmentation'):
+        p = tf.get_variable('p', [], initializer=tf.constant_initializer(P), trainable=False)
+        p_now = tf.identity(p)                                                           # before its update
+        changed = augment.augmented_by_chance(x, p_now, CHANGES)
+        changed_fake = augment.augmented_by_chance(fake, p_now, CHANGES, 'augment_fake')
     with tf.name_scope('real'):
         real_logits = discriminator(changed, training=True)
     with tf.name_scope('fake'):
@@ -76,17 +77,18 @@ def main():
     with tf.name_scope('losses'):
         d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
         g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')
-        r_t = tf.reduce_mean(tf.sign(real_logits), name='r_t')                           # eq. 1: 0 is no overfitting, 1 is all
-        p_loss = tf.multiply(-p_now, tf.stop_gradient(tf.sign(r_t - TARGET)), name='p_loss')
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'r_t': r_t, 'p': p_now}
+        r_t, = cluster.mean([tf.reduce_mean(tf.sign(real_logits))])                      # eq. 1: 0 is no overfitting, 1 is all
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'r_t': tf.identity(r_t, 'r_t'), 'p': tf.identity(p_now, 'p')}
+
+    if TARGET:
+        with ops.network('discriminator'):
+            ops.with_update(lambda: p.assign(tf.clip_by_value(p_now + P_STEP * tf.sign(r_t - TARGET), 0.0, 1.0)))
 
     with tf.variable_scope('optimizers'):
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
-        with tf.control_dependencies([d_step]):                                          # of the pictures of D's update
-            p_step = ops.minimize(tf.train.GradientDescentOptimizer(BATCH_SIZE / HORIZON), p_loss, 'augmentation/', 'p_step')
 
-    run.train(globals(), updates=[p_step if TARGET else d_step, g_step], scalars=scalars,
+    run.train(globals(), updates=[d_step, g_step], scalars=scalars,
               scores={'real': real_logits, 'fake': fake_logits},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
 
