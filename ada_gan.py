@@ -2,7 +2,7 @@
 and Karras, Aittala, Hellsten, Laine, Lehtinen & Aila 2020, "Training Generative Adversarial Networks with Limited Data",
 arXiv:2006.06676.
 
-Of a few hundred pictures D soon knows each, and G learns from it no more. So D never sees a picture as it is: real and
+Of a few hundred pictures D soon knows each, and G learns from it no more. So D is kept from seeing them as they are: real and
 generated ones are made brighter, moved and cut at random, alike, and G learns through that. How often is decided by D itself: the
 surer it is of real pictures, the more is changed.
 

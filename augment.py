@@ -27,15 +27,12 @@ def turned_by_chance(x, most, name='turn'):
     return turned(x, ops.uniform([x.shape[0], 6], name, -1, 1), most)
 
 
-CHANGES = 'colour', 'translation', 'cutout'  # of `augmented`, in their order
-
-
-def augmented(x, u, p, changes=CHANGES):
+def augmented(x, u, p, changes):
     """Pictures x [B, s, s, c] in [-1, 1] -> others like them, through which gradients go: DiffAugment (arXiv:2006.10738).
 
-    Each of the `changes` happens to each picture with the probability p []. colour: three of them, -0.5 to 0.5 brighter, 0 to 2
-    times as far from its grey, 0.5 to 1.5 times from its mean; translation: by up to s / 8 pixels across and down, with grey
-    behind; cutout: a square of half the side is grey. u [B, 12]: which of the five happen, then how; numbers from U[0, 1).
+    Each of the `changes` happens to each picture with the probability p []. 'colour': three, -0.5 to 0.5 brighter, 0 to 2
+    times as far from its grey, 0.5 to 1.5 times from its mean; 'translation': by up to s / 8 pixels across and down, with grey
+    behind; 'cutout': a square of half the side is grey. u [B, 12]: which of the five happen, then how; numbers from U[0, 1).
     """
     with tf.name_scope('augmented'):
         side, u = x.shape[1], u[:, :, None, None, None]                                    # u[:, i]: a number for each picture
