@@ -58,7 +58,7 @@ def translator(name):
 def discriminator(x, name):
     """x [B, s, s, CHANNELS] -> scores [B, h, w, 1] of patches, by the network `name`: 1 is to mean real, 0 made."""
     with ops.network(name, initializer=ops.normal(0.02)):
-        return translation.patchgan(x, WIDTH, PATCH_LAYERS, translation.instance_norm)
+        return translation.patchgan(x, WIDTH, PATCH_LAYERS, ops.instance_norm)
 
 
 def main():

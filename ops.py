@@ -230,6 +230,27 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True, activati
         return _finished(tf.reshape(y, tf.shape(x)) if x.shape.ndims == 2 else y, False, activation)
 
 
+def instance_norm(x, name, activation=None):
+    """x [B, h, w, c], each channel of each picture normalized to mean 0 and variance 1, then scaled and shifted (Ulyanov et al.
+    2016, arXiv:1607.08022)."""
+    return _normalized(x, [1, 2], name, activation)
+
+
+def layer_norm(x, name, activation=None):
+    """x [B, c] or [B, h, w, c], all of a picture normalized to mean 0 and variance 1, then each channel scaled and shifted (Ba et
+    al. 2016, arXiv:1607.06450)."""
+    return _normalized(x, list(range(1, x.shape.ndims)), name, activation)
+
+
+def _normalized(x, axes, name, activation):
+    with tf.variable_scope(name):
+        scale = tf.get_variable('scale', [x.shape[-1]], initializer=tf.ones_initializer())
+        offset = tf.get_variable('offset', [x.shape[-1]], initializer=tf.zeros_initializer())
+        apart = x - tf.reduce_mean(x, axes, keepdims=True)
+        y = apart * tf.rsqrt(tf.reduce_mean(tf.square(apart), axes, keepdims=True) + 1e-5) * scale + offset
+        return activation(y) if activation else y
+
+
 @contextlib.contextmanager
 def spectral_norm(training):
     """Divides all weights that are used inside by an estimate of their largest singular value (Miyato et al. 2018,

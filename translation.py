@@ -171,17 +171,6 @@ def shown(x, channels):
 
 # Networks
 
-def instance_norm(x, name, activation=None):
-    """x [B, h, w, c], each channel of each picture normalized to mean 0 and variance 1, scaled and shifted. Ulyanov et al. 2016,
-    arXiv:1607.08022."""
-    with tf.variable_scope(name):
-        scale = tf.get_variable('scale', [x.shape[3]], initializer=tf.ones_initializer())
-        offset = tf.get_variable('offset', [x.shape[3]], initializer=tf.zeros_initializer())
-        apart = x - tf.reduce_mean(x, [1, 2], keepdims=True)
-        y = apart * tf.rsqrt(tf.reduce_mean(tf.square(apart), [1, 2], keepdims=True) + 1e-5) * scale + offset
-        return activation(y) if activation else y
-
-
 def unet(x, channels, width, training, dropout):
     """x [B, s, s, c] -> [B, s, s, channels]: down to one pixel and up again, each size also by a short cut past the smaller ones.
 
@@ -218,7 +207,7 @@ def resnet(x, channels, width, blocks):
     if x.shape[1] % 4 or x.shape[1] < 8:
         raise files.UserError(f'IMAGE_SIZE must be a multiple of 4, and at least 8, not {x.shape[1]}')
     def layer(h, filters, name, activation=tf.nn.relu, convolve=ops.conv, **how):
-        return instance_norm(convolve(h, filters, name, bias=False, **how), f'{name}_norm', activation)
+        return ops.instance_norm(convolve(h, filters, name, bias=False, **how), f'{name}_norm', activation)
 
     h = layer(x, width, 'first', size=7, stride=1)                                   # [B, s, s, width]
     h = layer(h, 2 * width, 'down1', size=3)                                         # [B, s / 2, s / 2, 2 width]

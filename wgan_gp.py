@@ -1,8 +1,8 @@
 """WGAN-GP: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028.
 
 The critic of WGAN, kept Lipschitz continuous by something better than clipping its weights: a penalty pulls the norm of
-its gradient towards 1 on the lines between real and generated images. No batch norm in the critic, because the penalty
-applies to the gradient at each image alone.
+its gradient towards 1 on the lines between real and generated images. The critic has layer norm instead of batch norm,
+because the penalty applies to the gradient at each image alone.
 
     python wgan_gp.py --dataset mnist
 
@@ -13,18 +13,18 @@ import math
 import data
 import ops
 import run
-from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
 # data
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
-IMAGE_SIZE = 28          # pixels on a side, a multiple of 4, from 4 to 4096
+IMAGE_SIZE = 28          # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
 CHANNELS = 1             # 1 is grey, 3 is colour
 
 # networks
 Z_DIM = 100              # length of the latent vector z
-WIDTH = 64               # channels of the layer nearest to the pixels; the next has twice as many
+WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
+HIDDEN = 256             # units of a fully connected layer
 
 # penalty
 PENALTY = 10.0           # lambda, the weight of the gradient penalty, in [0, inf)
@@ -33,7 +33,8 @@ PENALTY = 10.0           # lambda, the weight of the gradient penalty, in [0, in
 STEPS = 2000             # one step is N_CRITIC updates of the critic, then one of the generator
 N_CRITIC = 5             # from 1 to 1000; the paper's
 BATCH_SIZE = 64          # the paper's
-LEARNING_RATE = 1e-3     # ten times the paper's: as stable here, and sooner there
+LEARNING_RATE = 1e-3     # for Adam; ten times the paper's: as stable here, and sooner there
+DECAY = True             # decay it linearly to 0
 BETA1 = 0.0              # Adam's beta1, in [0, 1); the paper's
 BETA2 = 0.9              # Adam's beta2, in [0, 1); the paper's
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
@@ -43,21 +44,21 @@ SEED = 0                 # random seed
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        side = IMAGE_SIZE // 4                                                 # for 28 pixels:
-        h = ops.dense(z, side * side * 2 * WIDTH, 'dense1', bias=False)
+        h = ops.dense(z, HIDDEN, 'dense1', bias=False)
         h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
-        h = tf.reshape(h, [-1, side, side, 2 * WIDTH])                         # [B, 7, 7, 2 WIDTH]
-        h = ops.conv_transpose(h, WIDTH, 'deconv1', bias=False)                # [B, 14, 14, WIDTH]
-        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
-        return ops.conv_transpose(h, CHANNELS, 'deconv2', activation=tf.tanh)  # [B, 28, 28, CHANNELS]
+        return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
 def critic(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> scores [B, 1], any real numbers."""
     with ops.network('critic'):
-        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)           # [B, 14, 14, WIDTH]
-        h = ops.conv(h, 2 * WIDTH, 'conv2', activation=tf.nn.leaky_relu)       # [B, 7, 7, 2 WIDTH]
-        return ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), 1, 'dense1')
+        h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)           # for 28 pixels: [B, 14, 14, WIDTH]
+        for number in range(2, ops.depth(IMAGE_SIZE, CHANNELS) + 1):
+            h = ops.conv(h, WIDTH << number - 1, f'conv{number}')              # [B, 7, 7, 2 WIDTH]
+            h = ops.layer_norm(h, f'conv{number}_norm', activation=tf.nn.leaky_relu)
+        h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1')
+        h = ops.layer_norm(h, 'dense1_norm', activation=tf.nn.leaky_relu)
+        return ops.dense(h, 1, 'score')
 
 
 def gradient_penalty(critic, x, fake, alpha):
@@ -77,8 +78,6 @@ def losses(real_scores, fake_scores):
 
 
 def main():
-    if IMAGE_SIZE % 4:
-        raise files.UserError('IMAGE_SIZE must be a multiple of 4: the networks halve it twice')
     tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
@@ -87,10 +86,8 @@ def main():
         alpha = ops.uniform([BATCH_SIZE, 1, 1, 1], 'alpha')
 
     fake = generator(z, training=True)
-    with tf.name_scope('real'):
-        real_scores = critic(x)
-    with tf.name_scope('fake'):
-        fake_scores = critic(fake)
+    with tf.name_scope('both'):
+        real_scores, fake_scores = tf.split(critic(tf.concat([x, fake], 0)), 2)
 
     with tf.name_scope('losses'):
         c_loss, g_loss, wd = losses(real_scores, fake_scores)
@@ -98,8 +95,9 @@ def main():
         c_loss += PENALTY * gp
 
     with tf.variable_scope('optimizers'):
-        c_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), c_loss, 'critic/', 'c_step')
-        g_step = ops.minimize(tf.train.AdamOptimizer(LEARNING_RATE, BETA1, BETA2), g_loss, 'generator/', 'g_step')
+        rate = LEARNING_RATE * (ops.linear_decay() if DECAY else 1.0)
+        c_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1, BETA2), c_loss, 'critic/', 'c_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(rate, BETA1, BETA2), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[c_step] * N_CRITIC + [g_step], scalars={'wd': wd, 'gp': gp, 'g_loss': g_loss},
               scores={'real': real_scores, 'fake': fake_scores},

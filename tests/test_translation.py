@@ -151,13 +151,6 @@ def test_dropout_is_the_noise_of_training_alone():
         np.testing.assert_array_equal(session.run(plain), session.run(plain))
 
 
-def test_instance_norm_against_numpy():
-    x = random(3, 5, 4, 2) * 3 + 1
-    found = evaluate(translation.instance_norm(tf.constant(x), 'norm'))
-    expected = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
 def test_residual_blocks_add_to_what_comes_in():
     """Blocks whose last norm has the scale 0 change nothing: as many as one likes."""
     x = tf.constant(pictures(2, 12, 12, 1))
