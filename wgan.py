@@ -88,8 +88,10 @@ def main():
         z = ops.noise([BATCH_SIZE, Z_DIM])
 
     fake = generator(z, training=True)
-    with tf.name_scope('both'):
-        real_scores, fake_scores = tf.split(critic(tf.concat([x, fake], 0)), 2)
+    with tf.name_scope('real'):
+        real_scores = critic(x)
+    with tf.name_scope('fake'):
+        fake_scores = critic(fake)
 
     with tf.name_scope('losses'):
         c_loss, g_loss, wd = losses(real_scores, fake_scores)
