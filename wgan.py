@@ -29,7 +29,7 @@ C_HIDDEN = (512, 256)    # units of the critic's hidden layers
 CLIP = 0.1               # in (0, inf): every weight of the critic stays in [-CLIP, CLIP]; the paper's 0.01 learns slowly
 
 # training
-STEPS = 20000            # one step is N_CRITIC updates of the critic, then one of the generator
+STEPS = 24000            # one step is N_CRITIC updates of the critic, then one of the generator
 N_CRITIC = 5             # from 1 to 1000: the critic should be near its best before its gradient is used
 BATCH_SIZE = 64          # the paper's
 OPTIMIZER = 'rmsprop'    # 'rmsprop' or 'sgd': no momentum, because the critic's loss moves under it
