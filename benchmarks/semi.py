@@ -53,7 +53,7 @@ def measured(arguments, done, run, cell, pictures):
     if failed := cells.diverged(arguments, done):
         return failed
     name, labels, split = cell
-    if (labels, split) == (PICTURED, 0):
+    if (labels, split) == (PICTURED, 0) and '--unlabelled' not in arguments:    # where G learns, too
         pictures.mkdir(parents=True, exist_ok=True)
         shutil.copy(max((run / 'samples').glob('step-*.png')), pictures / picture(name))
     found = [*csv.DictReader((run / 'scalars.csv').read_text().splitlines())][-1]

@@ -197,9 +197,10 @@ def test_what_a_run_has_left_becomes_a_cell_and_a_picture(tmp_path):
         Image.new('L', (8, 8), step).save(run / f'samples/step-{step:06d}.png')
     (run / 'scalars.csv').write_text('step,d_loss,test_error\n10,1,0.5\n30,1,0.0123\n')
     done = jobs.Done(0, 'starts\ntrained to step 30 in 12.5 minutes\nfinished\n', '')
-    for labels, split, pictured in (100, 0, True), (100, 1, False), (20, 0, False):
+    for labels, split, flags, pictured in (100, 0, [], True), (100, 1, [], False), (20, 0, [], False), (
+            100, 0, ['--unlabelled', '0'], False):
         shutil.rmtree(pictures, ignore_errors=True)
-        found = semi.measured([], done, run, ('sgan.py', labels, split), pictures)
+        found = semi.measured(flags, done, run, ('sgan.py', labels, split), pictures)
         assert found == pytest.approx({'errors': 123, 'minutes': 12.5}) and pictures.exists() == pictured
         assert not pictured or iio.imread(pictures / 'sgan-py.png').max() == 30
     failed = jobs.Done(2, '', 'error: d_loss is nan at step 17; no checkpoint')
