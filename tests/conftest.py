@@ -8,6 +8,7 @@ import re
 import time
 
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # before NumPy is imported: two workers on two cores wait for each other
+os.environ.pop('TF_CPP_MIN_LOG_LEVEL', None)        # of the user's shell: any but the scripts' own lets lines through to stderr
 
 import data
 import ops
