@@ -221,6 +221,7 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True, activati
         variance = tf.get_variable('moving_variance', channels, initializer=tf.ones_initializer(), trainable=False)
         pixels = x if x.shape.ndims == 4 else x[:, None, None, :]
         if not training:
+            tf.add_to_collection('norms', (pixels, mean, variance))  # see graph.sampling
             y, _, _ = tf.nn.fused_batch_norm(pixels, scale, offset, mean, variance, epsilon, is_training=False)
         else:
             y, batch_mean, batch_variance = cluster.batch_norm(pixels, scale, offset, epsilon)

@@ -7,6 +7,7 @@ import typing
 
 from plumbing import hardware
 from plumbing.files import UserError
+from plumbing.networks import can_be_drawn
 
 import tensorflow.compat.v1 as tf
 
@@ -33,6 +34,16 @@ class Sampling(typing.NamedTuple):
     pictures: object       # what the script's `pictures` returned, or None
     measured: dict         # what its `measures` returned: {name: scalar tensor}
     averages: list         # [(averaged variable, its source)]; the source itself where nothing is averaged
+    norms: list            # [Norm] in the order in which they are applied
+    done: tf.Variable      # int64 [], the steps that are done
+
+
+class Norm(typing.NamedTuple):
+    """A layer of batch norm whose moving averages are not averaged again, but found out; see `sampling`."""
+    network: str           # the one of the inputs that it is applied on
+    moments: tuple         # tensors [c]: the means of what comes in, and of its squares
+    mean: tf.Variable      # [c], of an averaged network, like `variance`
+    variance: tf.Variable
 
 
 def sampling(networks, decay, after, pictures=None, measures=dict):
@@ -42,6 +53,10 @@ def sampling(networks, decay, after, pictures=None, measures=dict):
     After `after`, the last update of a step, each average moves by (1 - d) of the way to its source, d =
     min(decay, (1 + t) / (10 + t)) at step t: it grows with the step, so that the first pictures do not lag. decay 0: the
     weights themselves.
+
+    Moving averages of batch norm belong to the weights that they were found with. An average of weights has others, less varied ones,
+    so that for networks of latents and labels alone they are found out anew before something is drawn ("standing statistics":
+    Brock et al. 2018, arXiv:1809.11096), by `sampler.Sampler`. Nothing goes back from there into the training.
     """
     done, _ = progress()
     sources = {variable.op.name: variable for variable in tf.global_variables()}
@@ -58,6 +73,8 @@ def sampling(networks, decay, after, pictures=None, measures=dict):
             shown = pictures and tf.nest.map_structure(lambda tensor: tf.identity(tensor, 'shown'), pictures())
         with tf.name_scope('measures'):
             measured = {name: tf.identity(scalar, name) for name, scalar in measures().items()}
+        norms = _norms(networks, outputs) if decay else []
+        found_out = {variable.op.name for norm in norms for variable in (norm.mean, norm.variance)}
         averages = [(variable, sources[variable.op.name.removeprefix('sampling/')]) for variable in tf.global_variables()
                     if not decay or variable.op.name not in sources]
         with tf.control_dependencies([after]), tf.name_scope('average'):
@@ -65,10 +82,23 @@ def sampling(networks, decay, after, pictures=None, measures=dict):
             d = tf.minimum(float(decay), (1 + t) / (10 + t))
             moves = [tf.raw_ops.ResourceApplyGradientDescent(  # average -= (1 - d) (average - source)
                 var=average.handle, alpha=1 - d, delta=average.read_value() - source.read_value())
-                for average, source in averages if decay]
+                for average, source in averages if decay and average.op.name not in found_out]
             with tf.control_dependencies(moves):
                 advance = done.assign_add(1).op
-    return Sampling(advance, inputs, outputs, shown, measured, averages)
+    return Sampling(advance, inputs, outputs, shown, measured, averages, norms, done)
+
+
+def _norms(networks, outputs):
+    """[Norm] of the networks that can be drawn from, each pair of variables once."""
+    found = {}
+    for name, network in networks.items():
+        passed = ancestors(outputs[name].op) if can_be_drawn(network.inputs) else ()
+        for x, mean, variance in tf.get_collection('norms'):        # all that batch norm is applied on with moving averages
+            if x.op in passed and mean.op.name not in found:
+                with tf.name_scope('standing'):
+                    moments = tf.reduce_mean(x, [0, 1, 2]), tf.reduce_mean(tf.square(x), [0, 1, 2])
+                found[mean.op.name] = Norm(name, moments, mean, variance)
+    return [*found.values()]
 
 
 def fetches(operations, updates, scalars):

@@ -133,6 +133,20 @@ def draw(inputs, count, seed=0, labels=None):
     return drawn
 
 
+def typical(inputs, count):
+    """As `draw`, but latents have exactly the mean of their distribution, and its covariance, where `count` is more than twice
+    their length: what is linear in them has the statistics of infinitely many."""
+    drawn = draw(inputs, count, seed=zlib.crc32(b'typical'))    # a stream that samples are not drawn from
+    for name, found in inputs.items():
+        if found.kind != 'label':
+            low, high = found.bounds or (-math.sqrt(3), math.sqrt(3))
+            z = drawn[name].astype(np.float64).reshape(count, -1)
+            z -= z.mean(0)
+            z = z @ np.linalg.inv(np.linalg.cholesky(z.T @ z / count)).T if count > 2 * z.shape[1] else z / z.std(0)
+            drawn[name] = ((low + high) / 2 + (high - low) / math.sqrt(12) * z).astype(np.float32).reshape(drawn[name].shape)
+    return drawn
+
+
 def grid(inputs, count, seed=0):
     """(inputs of about `count` images to show side by side, columns of the grid or None for a square).
 

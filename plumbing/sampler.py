@@ -15,6 +15,9 @@ def shape(found, averaged, given=None):
     return tuple(averaged.outputs['generator'].shape[1:].as_list()) if drawn else None
 
 
+STANDING = 2000         # latents that batch norm's statistics of averaged networks are taken over
+
+
 class Sampler:
     """Samples of the network 'generator', what a script's `pictures` gives, and the averaged weights.
 
@@ -27,17 +30,34 @@ class Sampler:
         given: uint8 [N, h, w, c] that a generator which takes pictures alone is drawn from, in the place of latents.
         """
         self._session, self._averaged, self.shape, self._given = session, averaged, shape(found, averaged, given), given
+        self._settled, self._typical = None, {name: networks.typical(found[name].inputs, STANDING)
+                                              for name in {norm.network for norm in averaged.norms}}
         if self.shape:
             self._inputs, self._seed = found['generator'].inputs, seed
             self._grid, self.columns = (networks.grid(self._inputs, grid, seed) if given is None else
                                         (self._taken(given[:grid]), None))
 
+    def _run(self, fetches, feed=None):
+        """What the averaged networks make. At a step whose weights they have not seen, they first get batch norm's statistics of
+        the layers that need them, one after the other, for each depends on those before it."""
+        done = self._session.run(self._averaged.done)
+        if done != self._settled:
+            self._settled = done
+            for norm in self._averaged.norms:
+                first, second = np.mean(self._blocks(norm.network, norm.moments, self._typical[norm.network], 250), 0)
+                self._session.run([norm.mean.initializer, norm.variance.initializer],
+                                  {norm.mean.initial_value: first, norm.variance.initial_value: second - first**2})
+        return self._session.run(fetches, feed)
+
+    def _blocks(self, network, fetches, inputs, size):
+        """[what `fetches` are for `size` rows of {name of an input: array [N, ...]}]."""
+        placeholders, count = self._averaged.inputs[network], len(next(iter(inputs.values())))
+        return [self._run(fetches, {placeholders[name]: array[i:i + size] for name, array in inputs.items()})
+                for i in range(0, count, size)]
+
     def images(self, inputs):
         """uint8 [N, H, W, C] for {name of an input: array [N, ...]}."""
-        placeholders, output = self._averaged.inputs['generator'], self._averaged.outputs['generator']
-        count = len(next(iter(inputs.values())))
-        blocks = [self._session.run(output, {placeholders[name]: array[i:i + 500] for name, array in inputs.items()})
-                  for i in range(0, count, 500)]
+        blocks = self._blocks('generator', self._averaged.outputs['generator'], inputs, 500)
         return np.concatenate([pixels.to_uint8(block) for block in blocks])
 
     def _taken(self, images):
@@ -57,11 +77,11 @@ class Sampler:
 
     def pictures(self):
         """What the script's `pictures` gives, as arrays, or None if it has none."""
-        return None if self._averaged.pictures is None else self._session.run(self._averaged.pictures)
+        return None if self._averaged.pictures is None else self._run(self._averaged.pictures)
 
     def measured(self):
         """{name: value} of the script's `measures`."""
-        return self._session.run(self._averaged.measured)
+        return self._run(self._averaged.measured)
 
     def means(self, examples, function):
         """What `bounds.means` makes of a tensor of examples [N, ...] and a function, with the averaged weights."""
@@ -69,4 +89,4 @@ class Sampler:
 
     def weights(self):
         """{name of a variable: its average}."""
-        return self._session.run({source.op.name: average for average, source in self._averaged.averages})
+        return self._run({source.op.name: average for average, source in self._averaged.averages})

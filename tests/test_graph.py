@@ -4,6 +4,7 @@ import ops
 import run
 from plumbing import graph, hardware
 from plumbing.files import UserError
+from plumbing.sampler import Sampler
 
 import drive
 import forkserver
@@ -38,6 +39,54 @@ def test_the_average_follows_its_formula_and_the_network_uses_it():
         assert session.run(images, {z: [[2.0]]}) == pytest.approx(2 * expected, rel=1e-5)
         assert session.run(graph.progress()[0]) == 20
     assert {v.op.name for v in tf.global_variables()} == {'generator/w', 'sampling/generator/w', 'optimizers/step'}
+
+
+def test_the_averaged_network_has_statistics_of_its_own():
+    """Two layers of batch norm with their weights' average: of the first a closed form, of the second NumPy, from other latents."""
+    def normed(z, training):
+        with ops.network('generator', ops.normal(1.0)):
+            h = ops.batch_norm(ops.dense(z, 6, 'dense1', bias=False), training, 'norm1', activation=tf.nn.relu)
+            return ops.batch_norm(ops.dense(h, 5, 'dense2', bias=False), training, 'norm2')[:, None, None, :]
+
+    def statistics(of, norm):
+        return tuple(of[f'generator/{norm}/moving_{number}'] for number in ('mean', 'variance'))
+
+    found = {'generator': run.network(normed, 'images', z=run.uniform(4, 0.0, 1.0))}
+    normed(tf.random.uniform([8, 4]), training=True)
+    w = tf.trainable_variables('generator/dense1')[0]
+    averaged = graph.sampling(found, 0.9, after=w.assign(-2.0 * w.read_value(), read_value=False))
+    assert [norm.mean.op.name for norm in averaged.norms] == [f'sampling/generator/norm{i}/moving_mean' for i in (1, 2)]
+    z = np.random.default_rng(3).random([200_000, 4])
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        session.run([average.assign(source) for average, source in averaged.averages])
+        sample = Sampler(session, found, averaged, 4, 0)
+        before = sample.weights()
+        for steps in range(3):
+            weights = sample.weights()
+            of_weights = weights['generator/dense1/weights']
+            assert steps == 0 or np.abs(of_weights - before['generator/dense1/weights']).max() > 0.1
+            mean, variance = statistics(weights, 'norm1')
+            np.testing.assert_allclose(mean, of_weights.sum(0) / 2, rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(variance, (of_weights**2).sum(0) / 12, rtol=1e-3)
+            h = np.maximum((z @ of_weights - mean) / np.sqrt(variance + 1e-5), 0) @ weights['generator/dense2/weights']
+            mean, variance = statistics(weights, 'norm2')
+            assert np.abs((mean - h.mean(0)) / h.std(0)).max() < 0.05
+            np.testing.assert_allclose(variance, h.var(0), rtol=0.1)
+            session.run(averaged.advance)
+        raw = session.run({v.op.name: v for v in tf.global_variables('generator/')})
+        assert all((statistics(raw, f'norm{i}')[0] == 0).all() and (statistics(raw, f'norm{i}')[1] == 1).all() for i in (1, 2))
+
+
+@pytest.mark.parametrize('decay, inputs', [(0.0, {'z': run.normal(4)}), (0.9, {'x': run.images(2, 1)})])
+def test_statistics_of_raw_weights_and_of_given_pictures_are_those_of_the_training(decay, inputs):
+    def normed(x, training):
+        with ops.network('generator'):
+            return ops.batch_norm(ops.dense(tf.reshape(x, [-1, 4]), 3, 'dense'), training, 'norm')
+
+    normed(tf.zeros([8, 4]), training=True)
+    averaged = graph.sampling({'encoder': run.network(normed, 'codes', **inputs)}, decay, after=tf.no_op())
+    assert not averaged.norms
 
 
 def test_without_an_average_the_weights_themselves_are_sampled():
