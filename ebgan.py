@@ -30,12 +30,13 @@ MARGIN = 10.0            # m: D lifts energies of generated pictures to this, in
 PULL_AWAY = 0.1          # weight of the pulling-away term in G's loss, in [0, inf); the paper's
 
 # training
-STEPS = 4000             # one step is one update of D, then one of G
+STEPS = 8000             # one step is one update of D, then one of G
 BATCH_SIZE = 64          # pictures in an update, from 2 to 1000000: the pulling-away term is of pairs
 D_LEARNING_RATE = 1e-3   # for Adam; the paper's for MNIST
 G_LEARNING_RATE = 1e-3   # the same
+DECAY = True             # decay the learning rates linearly to 0
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
-WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
+WEIGHT_AVERAGE = 0.999   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
 
 
@@ -93,8 +94,9 @@ def main():
         g_loss += PULL_AWAY * pt
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
+        rate = ops.linear_decay() if DECAY else 1.0
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
 
     run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores={'real': real_energy, 'fake': fake_energy},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM))})
