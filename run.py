@@ -4,6 +4,7 @@ A script ends in `run.train(...)`; started as a program it calls `run.main(globa
 every script; a script that has one of them too has a default of its own.
 """
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -22,8 +23,9 @@ from plumbing.archives import write as write_pictures
 from plumbing.codes import codes_of
 from plumbing.coordination import find_team
 from plumbing.hardware import prepare, resolve, session_config
-from plumbing.networks import classes_of, images, label, makes_codes, network, normal, uniform  # noqa: F401  for scripts
-from plumbing.pixels import to_uint8
+from plumbing.measures import subset
+from plumbing.networks import can_be_drawn, classes_of, images, label, makes_codes, network, normal, typical, uniform  # noqa: F401
+from plumbing.pixels import to_float, to_uint8
 from plumbing.projector import write_projector
 
 import numpy as np
@@ -148,7 +150,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         if not team.chief:
             _assist(session, team, calls, reporting, finite, list(scalars), settings, start)
         taken = given and to_uint8(session.run(given[0]))
-        sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'], taken)
+        sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'], taken,
+                                 functools.partial(_typical, settings))
         if start >= steps and not completed.lacks([*networks, *left], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
             print(f'finished: {folder} is at step {start}; {more} trains further')
@@ -360,6 +363,16 @@ def _test_set(settings, encoder):
     given, = encoder.inputs.values()
     with contextlib.redirect_stdout(io.StringIO()):     # where the data are has been printed already
         return data.load(settings['DATASET'], 'test', given.shape[0], given.shape[2])
+
+
+def _typical(settings, used):
+    """{name of an input: array [N, ...]} to take batch norm's statistics over: latents, or for an encoder training pictures."""
+    if can_be_drawn(used.inputs):
+        return typical(used.inputs, sampler.STANDING)
+    (name, given), = used.inputs.items()
+    with contextlib.redirect_stdout(io.StringIO()):
+        images, _ = data.load(settings['DATASET'], 'train', given.shape[0], given.shape[2])
+    return {name: to_float(subset(images, min(sampler.STANDING, 1 + 2**26 // math.prod(given.shape))))}     # 256 MB
 
 
 def _section(name):

@@ -7,7 +7,7 @@ import typing
 
 from plumbing import hardware
 from plumbing.files import UserError
-from plumbing.networks import can_be_drawn
+from plumbing.networks import can_be_drawn, makes_codes
 
 import tensorflow.compat.v1 as tf
 
@@ -42,6 +42,7 @@ class Norm(typing.NamedTuple):
     """A layer of batch norm whose moving averages are not averaged again, but found out; see `sampling`."""
     network: str           # the one of the inputs that it is applied on
     moments: tuple         # tensors [c]: the means of what comes in, and of its squares
+    rows: tf.Tensor        # int32 []: of how many inputs
     mean: tf.Variable      # [c], of an averaged network, like `variance`
     variance: tf.Variable
 
@@ -54,9 +55,10 @@ def sampling(networks, decay, after, pictures=None, measures=dict):
     min(decay, (1 + t) / (10 + t)) at step t: it grows with the step, so that the first pictures do not lag. decay 0: the
     weights themselves.
 
-    Moving averages of batch norm belong to the weights that they were found with. An average of weights has others, less varied ones,
-    so that for networks of latents and labels alone they are found out anew before something is drawn ("standing statistics":
-    Brock et al. 2018, arXiv:1809.11096), by `sampler.Sampler`. Nothing goes back from there into the training.
+    Moving averages of batch norm belong to the weights and the inputs that they were found with: to weights that move, whose
+    activations vary more than those of their average, and in D to generated pictures, too. So those of networks that can be drawn
+    from, and of encoders, are found out anew before the averaged networks are used, by `sampler.Sampler` ("standing statistics":
+    Brock et al. 2018, arXiv:1809.11096). Nothing goes back from there into the training.
     """
     done, _ = progress()
     sources = {variable.op.name: variable for variable in tf.global_variables()}
@@ -89,15 +91,16 @@ def sampling(networks, decay, after, pictures=None, measures=dict):
 
 
 def _norms(networks, outputs):
-    """[Norm] of the networks that can be drawn from, each pair of variables once."""
+    """[Norm] of the networks that can be drawn from, and of encoders; each pair of variables once."""
     found = {}
     for name, network in networks.items():
-        passed = ancestors(outputs[name].op) if can_be_drawn(network.inputs) else ()
+        covered = can_be_drawn(network.inputs) or makes_codes(network.inputs, network.output)
+        passed = ancestors(outputs[name].op) if covered else ()
         for x, mean, variance in tf.get_collection('norms'):        # all that batch norm is applied on with moving averages
             if x.op in passed and mean.op.name not in found:
                 with tf.name_scope('standing'):
                     moments = tf.reduce_mean(x, [0, 1, 2]), tf.reduce_mean(tf.square(x), [0, 1, 2])
-                found[mean.op.name] = Norm(name, moments, mean, variance)
+                found[mean.op.name] = Norm(name, moments, tf.shape(x)[0], mean, variance)
     return [*found.values()]
 
 

@@ -3,6 +3,8 @@ from plumbing import bounds, measures, networks, pixels
 
 import numpy as np
 
+STANDING = 2000         # inputs that batch norm's statistics of averaged networks are taken over
+
 
 def shape(found, averaged, given=None):
     """(H, W, C) of a sample, or None where there is no generator of images from latents and labels, or from what is given.
@@ -15,23 +17,20 @@ def shape(found, averaged, given=None):
     return tuple(averaged.outputs['generator'].shape[1:].as_list()) if drawn else None
 
 
-STANDING = 2000         # latents that batch norm's statistics of averaged networks are taken over
-
-
 class Sampler:
     """Samples of the network 'generator', what a script's `pictures` gives, and the averaged weights.
 
     shape: that of a sample, or None.
     """
 
-    def __init__(self, session, found, averaged, grid, seed, given=None):
+    def __init__(self, session, found, averaged, grid, seed, given=None, typical=None):
         """found: {name: networks.Network}; averaged: graph.Sampling; grid: samples of a picture; seed: of all latents.
 
         given: uint8 [N, h, w, c] that a generator which takes pictures alone is drawn from, in the place of latents.
+        typical: function of a network -> {name of an input: array [N, ...]}, over which batch norm's statistics are taken.
         """
         self._session, self._averaged, self.shape, self._given = session, averaged, shape(found, averaged, given), given
-        self._settled, self._typical = None, {name: networks.typical(found[name].inputs, STANDING)
-                                              for name in {norm.network for norm in averaged.norms}}
+        self._settled, self._typical = None, {name: typical(found[name]) for name in {norm.network for norm in averaged.norms}}
         if self.shape:
             self._inputs, self._seed = found['generator'].inputs, seed
             self._grid, self.columns = (networks.grid(self._inputs, grid, seed) if given is None else
@@ -44,7 +43,9 @@ class Sampler:
         if done != self._settled:
             self._settled = done
             for norm in self._averaged.norms:
-                first, second = np.mean(self._blocks(norm.network, norm.moments, self._typical[norm.network], 250), 0)
+                blocks = self._blocks(norm.network, [norm.rows, *norm.moments], self._typical[norm.network], 250)
+                rows, *moments = zip(*blocks, strict=True)
+                first, second = (np.average(parts, 0, rows) for parts in moments)
                 self._session.run([norm.mean.initializer, norm.variance.initializer],
                                   {norm.mean.initial_value: first, norm.variance.initial_value: second - first**2})
         return self._session.run(fetches, feed)

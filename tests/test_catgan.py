@@ -5,6 +5,8 @@ import catgan
 import sgan
 from plumbing import measures
 
+import drive
+import forkserver
 import numpy as np
 import pytest
 import scipy.stats
@@ -28,6 +30,21 @@ def test_the_error_of_clusters():
 
 
 # CatGAN
+
+def test_the_classifier_of_a_run_has_the_statistics_of_real_pictures(tmp_path):
+    """As TensorFlow finds them in the SavedModel, layer by layer, for the training pictures: D also learned from G's."""
+    status, _, error = forkserver.run('catgan', '--labels', 20, '--batch-size', 8, '--width', 2, '--hidden', 16, '--steps', 3,
+                                      '--eval-every', 0, '--run-dir', tmp_path / 'run')
+    assert status == 0, error
+    pictures = drive.load('mnist')[0] / np.float32(127.5) - 1
+    with tf.Session(graph=tf.Graph()) as session:
+        signature = tf.saved_model.load(session, ['serve'], str(tmp_path / 'run' / 'classifier')).signature_def['serving_default']
+        norms = [op for op in session.graph.get_operations() if op.type.startswith('FusedBatchNorm')]
+        for norm in norms:
+            x, *statistics = session.run([norm.inputs[i] for i in (0, 3, 4)], {signature.inputs['images'].name: pictures})
+            np.testing.assert_allclose(statistics, [x.mean((0, 1, 2)), x.var((0, 1, 2))], rtol=0.02, atol=0.02 * x.std())
+    assert len(norms) == 2
+
 
 def test_entropies_are_those_of_scipy():
     logits = 3 * random(7, 5)

@@ -2,7 +2,7 @@
 import data
 import ops
 import run
-from plumbing import graph, hardware
+from plumbing import graph, hardware, networks
 from plumbing.files import UserError
 from plumbing.sampler import Sampler
 
@@ -42,7 +42,7 @@ def test_the_average_follows_its_formula_and_the_network_uses_it():
 
 
 def test_the_averaged_network_has_statistics_of_its_own():
-    """Two layers of batch norm with their weights' average: of the first a closed form, of the second NumPy, from other latents."""
+    """Two layers of batch norm with their weights' average: a closed form, then NumPy's from other latents."""
     def normed(z, training):
         with ops.network('generator', ops.normal(1.0)):
             h = ops.batch_norm(ops.dense(z, 6, 'dense1', bias=False), training, 'norm1', activation=tf.nn.relu)
@@ -60,7 +60,7 @@ def test_the_averaged_network_has_statistics_of_its_own():
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run([average.assign(source) for average, source in averaged.averages])
-        sample = Sampler(session, found, averaged, 4, 0)
+        sample = Sampler(session, found, averaged, 4, 0, typical=lambda network: networks.typical(network.inputs, 2000))
         before = sample.weights()
         for steps in range(3):
             weights = sample.weights()
@@ -78,14 +78,32 @@ def test_the_averaged_network_has_statistics_of_its_own():
         assert all((statistics(raw, f'norm{i}')[0] == 0).all() and (statistics(raw, f'norm{i}')[1] == 1).all() for i in (1, 2))
 
 
-@pytest.mark.parametrize('decay, inputs', [(0.0, {'z': run.normal(4)}), (0.9, {'x': run.images(2, 1)})])
-def test_statistics_of_raw_weights_and_of_given_pictures_are_those_of_the_training(decay, inputs):
+def test_an_encoder_has_the_statistics_of_the_pictures_it_is_given():
+    """Not those of the training, which saw zeros."""
+    def normed(images, training):
+        with ops.network('encoder'):
+            return ops.batch_norm(ops.dense(tf.reshape(images, [-1, 4]), 3, 'dense'), training, 'norm')
+
+    found, x = {'encoder': run.network(normed, 'codes', images=run.images(2, 1))}, np.random.default_rng(1).random([600, 2, 2, 1])
+    normed(tf.zeros([8, 2, 2, 1]), training=True)
+    averaged = graph.sampling(found, 0.9, after=tf.no_op())
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        weights = Sampler(session, found, averaged, 4, 0, typical=lambda network: {'images': x}).weights()
+        h = x.reshape(600, 4) @ weights['encoder/dense/weights'] + weights['encoder/dense/bias']
+        np.testing.assert_allclose(weights['encoder/norm/moving_mean'], h.mean(0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(weights['encoder/norm/moving_variance'], h.var(0), rtol=1e-3)
+
+
+@pytest.mark.parametrize('decay, output, inputs', [
+    (0.0, 'codes', {'z': run.normal(4)}), (0.0, 'codes', {'x': run.images(2, 1)}), (0.9, 'images', {'x': run.images(2, 1)})])
+def test_statistics_of_raw_weights_and_of_translators_are_those_of_the_training(decay, output, inputs):
     def normed(x, training):
         with ops.network('generator'):
             return ops.batch_norm(ops.dense(tf.reshape(x, [-1, 4]), 3, 'dense'), training, 'norm')
 
     normed(tf.zeros([8, 4]), training=True)
-    averaged = graph.sampling({'encoder': run.network(normed, 'codes', **inputs)}, decay, after=tf.no_op())
+    averaged = graph.sampling({'encoder': run.network(normed, output, **inputs)}, decay, after=tf.no_op())
     assert not averaged.norms
 
 
