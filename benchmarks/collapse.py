@@ -58,9 +58,9 @@ PENALTIES['wasserstein, lipschitz-penalty'] = Row('objectives.py', '--objective 
 OBJECTIVES = {name if found.penalty == 'none' else f'{name}, {found.penalty}': Row('objectives.py', f'--objective {name}')
               for name, found in objectives.OBJECTIVES.items() if name != 'non-saturating'}
 ENERGIES = {  # their networks are their own: D is an auto-encoder, with twice the work
-    'energy of an auto-encoder (EBGAN-PT)': Row('ebgan.py', '', None, '--d-learning-rate 1e-3'),
+    'energy of an auto-encoder (EBGAN-PT)': Row('ebgan.py', '', None, '--d-learning-rate 1e-3 --no-decay'),
     'energy of an auto-encoder, without the pulling-away term (EBGAN)': Row(
-        'ebgan.py', '--pull-away 0', None, '--d-learning-rate 1e-3'),
+        'ebgan.py', '--pull-away 0', None, '--d-learning-rate 1e-3 --no-decay'),
     'energy of an auto-encoder, in balance (BEGAN)': Row('began.py', '', None, '--d-learning-rate 1e-3'),
 }
 ROWS = {**REMEDIES, **PENALTIES, **OBJECTIVES, **ENERGIES}
