@@ -150,8 +150,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         if not team.chief:
             _assist(session, team, calls, reporting, finite, list(scalars), settings, start)
         taken = given and to_uint8(session.run(given[0]))
-        sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'], taken,
-                                 functools.partial(_typical, settings))
+        sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'],
+                                 functools.partial(_typical, settings), taken)
         if start >= steps and not completed.lacks([*networks, *left], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
             print(f'finished: {folder} is at step {start}; {more} trains further')

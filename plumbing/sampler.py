@@ -23,11 +23,11 @@ class Sampler:
     shape: that of a sample, or None.
     """
 
-    def __init__(self, session, found, averaged, grid, seed, given=None, typical=None):
+    def __init__(self, session, found, averaged, grid, seed, typical, given=None):
         """found: {name: networks.Network}; averaged: graph.Sampling; grid: samples of a picture; seed: of all latents.
 
-        given: uint8 [N, h, w, c] that a generator which takes pictures alone is drawn from, in the place of latents.
         typical: function of a network -> {name of an input: array [N, ...]}, over which batch norm's statistics are taken.
+        given: uint8 [N, h, w, c] that a generator which takes pictures alone is drawn from, in the place of latents.
         """
         self._session, self._averaged, self.shape, self._given = session, averaged, shape(found, averaged, given), given
         self._settled, self._typical = None, {name: typical(found[name]) for name in {norm.network for norm in averaged.norms}}

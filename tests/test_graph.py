@@ -10,6 +10,7 @@ import drive
 import forkserver
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow.compat.v1 as tf
 
 pytestmark = pytest.mark.usefixtures('fresh_graph')
@@ -60,7 +61,7 @@ def test_the_averaged_network_has_statistics_of_its_own():
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run([average.assign(source) for average, source in averaged.averages])
-        sample = Sampler(session, found, averaged, 4, 0, typical=lambda network: networks.typical(network.inputs, 2000))
+        sample = Sampler(session, found, averaged, 4, 0, lambda network: networks.typical(network.inputs, 2000))
         before = sample.weights()
         for steps in range(3):
             weights = sample.weights()
@@ -78,6 +79,19 @@ def test_the_averaged_network_has_statistics_of_its_own():
         assert all((statistics(raw, f'norm{i}')[0] == 0).all() and (statistics(raw, f'norm{i}')[1] == 1).all() for i in (1, 2))
 
 
+def test_typical_latents_have_the_moments_of_their_distributions():
+    inputs = {'z': run.normal(5), 'u': run.uniform(3, -2.0, 6.0), 'long': run.normal(300), 'label': run.label(4)}
+    drawn = networks.typical(inputs, 400)
+    for name, mean, variance in ('z', 0, 1), ('u', 2, 8**2 / 12):
+        z = drawn[name]
+        np.testing.assert_allclose(z.mean(0), mean, atol=1e-5)
+        np.testing.assert_allclose(z.T @ z / 400 - np.outer(z.mean(0), z.mean(0)), variance * np.eye(z.shape[1]), atol=1e-4)
+    np.testing.assert_allclose(drawn['long'].std(0), 1, rtol=1e-4)
+    np.testing.assert_array_equal(np.bincount(drawn['label']), 100)
+    assert scipy.stats.kstest(drawn['z'].ravel(), 'norm').pvalue > 0.01
+    assert scipy.stats.kstest(drawn['u'].ravel(), 'uniform', (-2, 8)).pvalue > 0.01
+
+
 def test_an_encoder_has_the_statistics_of_the_pictures_it_is_given():
     """Not those of the training, which saw zeros."""
     def normed(images, training):
@@ -89,7 +103,7 @@ def test_an_encoder_has_the_statistics_of_the_pictures_it_is_given():
     averaged = graph.sampling(found, 0.9, after=tf.no_op())
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        weights = Sampler(session, found, averaged, 4, 0, typical=lambda network: {'images': x}).weights()
+        weights = Sampler(session, found, averaged, 4, 0, lambda network: {'images': x}).weights()
         h = x.reshape(600, 4) @ weights['encoder/dense/weights'] + weights['encoder/dense/bias']
         np.testing.assert_allclose(weights['encoder/norm/moving_mean'], h.mean(0), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(weights['encoder/norm/moving_variance'], h.var(0), rtol=1e-3)
