@@ -62,7 +62,9 @@ class Team:
     def __init__(self, worker):
         self.worker, self.chief, self._signal, self._raised, self._watch = worker, worker.chief, 0, False, _Watch(worker)
         self._done = graph.progress()[0]
-        variables = [v for v in tf.global_variables() if not (v.op.name.startswith('sampling/') and v.op.name.endswith('_draws'))]
+        measuring = {v.op.name for v in tf.get_collection('standing')}      # what the chief alone moves, like counters of its draws
+        variables = [v for v in tf.global_variables() if v.op.name not in measuring
+                     and not (v.op.name.startswith('sampling/') and v.op.name.endswith('_draws'))]
         self._variables, self._patience = variables, cluster.patience()
         with tf.name_scope('cluster/'), tf.device('/device:CPU:0'):
             self._number = tf.get_variable('cluster/signal', [], tf.int32, initializer=tf.zeros_initializer(), trainable=False,

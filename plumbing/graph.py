@@ -100,6 +100,8 @@ def _norms(networks, outputs):
             if x.op in passed and mean.op.name not in found:
                 with tf.name_scope('standing'):
                     moments = tf.reduce_mean(x, [0, 1, 2]), tf.reduce_mean(tf.square(x), [0, 1, 2])
+                for moved in mean, variance:
+                    tf.add_to_collection('standing', moved)
                 found[mean.op.name] = Norm(name, moments, tf.shape(x)[0], mean, variance)
     return [*found.values()]
 
