@@ -62,7 +62,7 @@ class Team:
     def __init__(self, worker):
         self.worker, self.chief, self._signal, self._raised, self._watch = worker, worker.chief, 0, False, _Watch(worker)
         self._done = graph.progress()[0]
-        measuring = {v.op.name for v in tf.get_collection('standing')}      # what the chief alone moves, like counters of its draws
+        measuring = {v.op.name for v in tf.get_collection('standing')}  # the chief alone moves these, and counters of its draws
         variables = [v for v in tf.global_variables() if v.op.name not in measuring
                      and not (v.op.name.startswith('sampling/') and v.op.name.endswith('_draws'))]
         self._variables, self._patience = variables, cluster.patience()
