@@ -231,10 +231,10 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                 elif name == 'samples.gif':
                     viz.film(folder / name, recorder.pictures(folder))
                 elif name == 'codes.png':
-                    shown, labels = _test_set(settings, networks[encoder])
+                    shown, labels = _pictures(settings, networks[encoder], 'test')
                     viz.scatter(folder / name, codes_of(folder, encoder, shown), labels)
                 elif name == 'projector':
-                    write_projector(folder, encoder, *_test_set(settings, networks[encoder]), classes)
+                    write_projector(folder, encoder, *_pictures(settings, networks[encoder], 'test'), classes)
                 elif name == 'finals.json':
                     print('measuring example by example', flush=True)
                     found = sample.means(*finals)
@@ -358,11 +358,11 @@ def _watch(settings, shape, networks, given):
     return evaluation.Watch(settings['DATASET'], count, shape, classes_of(networks['generator'].inputs), given and given[1])
 
 
-def _test_set(settings, encoder):
-    """The test pictures as a network takes them, and their labels or None."""
+def _pictures(settings, encoder, split):
+    """The pictures of a split as a network takes them, and their labels or None."""
     given, = encoder.inputs.values()
     with contextlib.redirect_stdout(io.StringIO()):     # where the data are has been printed already
-        return data.load(settings['DATASET'], 'test', given.shape[0], given.shape[2])
+        return data.load(settings['DATASET'], split, given.shape[0], given.shape[2])
 
 
 def _typical(settings, used):
@@ -370,9 +370,8 @@ def _typical(settings, used):
     if can_be_drawn(used.inputs):
         return typical(used.inputs, sampler.STANDING)
     (name, given), = used.inputs.items()
-    with contextlib.redirect_stdout(io.StringIO()):
-        images, _ = data.load(settings['DATASET'], 'train', given.shape[0], given.shape[2])
-    return {name: to_float(subset(images, min(sampler.STANDING, 1 + 2**26 // math.prod(given.shape))))}     # 256 MB
+    found, _ = _pictures(settings, used, 'train')
+    return {name: to_float(subset(found, min(sampler.STANDING, 1 + 2**26 // math.prod(given.shape))))}     # 256 MB
 
 
 def _section(name):
