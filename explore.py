@@ -11,8 +11,8 @@ import os
 import tempfile
 import warnings
 
-import sample
-from plumbing import files, flags, latents, networks
+import viz
+from plumbing import drawing, files, flags, latents, networks
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Explorer:
         self.label = next((name for name, found in self.inputs.items() if found.kind == 'label'), None)
         self.classes = self._names()
         try:
-            self.directions = sample.directions(self.generate)[:NUMBERS]
+            self.directions = drawing.directions(self.generate)[:NUMBERS]
         except files.UserError:         # a first layer of another kind has none
             self.directions = np.zeros([0, 0])
         self.sliders = [(name, number) for name, found in latents.of(self.inputs).items()
@@ -47,12 +47,12 @@ class Explorer:
     def _names(self):
         if not self.label:
             return []
-        names = sample.class_names(self.inputs, self.run) if self.label == 'label' else []
+        names = drawing.class_names(self.inputs, self.run) if self.label == 'label' else []
         return list(names) or list(map(str, range(self.inputs[self.label].classes)))
 
     def start(self, seed, truncation):
         """The points of a seed's first sample."""
-        return sample.edited(self.generate, networks.draw(self.inputs, 1, seed), truncation)
+        return drawing.edited(self.generate, networks.draw(self.inputs, 1, seed), truncation)
 
     def point(self, base, number, along, added):
         """Points moved from `base`. number: of the class, or None; along: [D] directions; added: [S], to numbers of latents."""
@@ -71,7 +71,7 @@ class Explorer:
     def walk(self, point, other):
         """A picture of WALK pictures from a point to another one, in two rows."""
         ends = {name: np.concatenate([point[name], other[name]]) for name in point}
-        return sample.viz.grid(sample.walk(self.generate, columns=WALK, points=ends), WALK // 2)
+        return viz.grid(drawing.walk(self.generate, columns=WALK, points=ends), WALK // 2)
 
     def invert(self, path, negative):
         """(points of a picture file, its error)."""

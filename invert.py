@@ -17,9 +17,8 @@ no features.
 import contextlib
 import sys
 
-import sample
 import viz
-from plumbing import files, flags
+from plumbing import drawing, files, flags
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def main(arguments=None):
         if generate.output != 'images':
             raise files.UserError(f'the generator of {given.run} makes {generate.output}, not images, and has no '
                                   'latents of pictures')
-        classes = sample.numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
+        classes = drawing.numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
         images, labels = test_pictures(given.run, generate.shape, given.test) if given.test else \
             (read(given.pictures, generate.shape, given.negative), None)
         starts, steps = given.starts or inversion.STARTS, inversion.STEPS if given.steps is None else given.steps

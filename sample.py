@@ -38,7 +38,7 @@ import math
 import re
 
 import viz
-from plumbing import archives, files, flags, latents, measures, networks
+from plumbing import archives, drawing, files, flags, latents, measures, networks
 
 import imageio.v3 as iio
 import numpy as np
@@ -53,121 +53,6 @@ LATENT = {'seed': '--seed', 'latents': '--latents', 'truncation': '--truncation'
           'numbered': '--numbered'}  # arguments that are of latents
 
 
-def slerp(starts, ends, t):
-    """Points on the great circles from `starts` to `ends` [N, n], at the places t [T] from 0 to 1: [N, T, n].
-
-    Spherical interpolation (White 2016, arXiv:1609.04468): the points between two draws of a high-dimensional N(0, 1) keep
-    the length of a draw, which those of a straight line do not. Where the two are on one line through 0 there is no one
-    great circle, and the way is the straight line.
-    """
-    a, b = starts[:, None], ends[:, None]                                            # [N, 1, n]
-    t = np.asarray(t, np.float64)[:, None]                                           # [T, 1]
-    lengths = np.linalg.norm(a, axis=2, keepdims=True) * np.linalg.norm(b, axis=2, keepdims=True)
-    cosine = np.clip((a * b).sum(2, keepdims=True) / np.maximum(lengths, 1e-12), -1, 1)
-    angle = np.arccos(cosine)
-    sine = np.sin(angle)
-    curved = (np.abs(cosine) < 1 - 1e-6) & (lengths > 0)
-    sine = np.where(curved, sine, 1)
-    first, last = (np.where(curved, np.sin(share * angle) / sine, share) for share in (1 - t, t))
-    return (first * a + last * b).astype(np.float32)
-
-
-def walk(generate, rows=8, columns=10, seed=0, classes=(), points=None, edit=None):
-    """Walks between `rows` pairs of latents: uint8 [rows * columns, H, W, C], a row of `columns` images for each pair.
-
-    points: {name of an input: array [rows + 1, ...]} to walk from each to the next of, labels mixed, instead of draws. edit: a
-    function of points, applied to draws.
-
-    Latents from N(0, 1) walk on great circles, those of other distributions on straight lines, and labels stay what they are.
-    classes: the numbers of those that the walks take turns in. If there are two, each walk leads from the first to the second
-    through mixtures of both, and its latents stay what they are.
-    """
-    t, across = np.linspace(0, 1, columns).astype(np.float32), len(classes) == 2
-    labels = np.resize(classes, 2 * rows) if classes else None
-    if points is None:
-        drawn = networks.draw(generate.inputs, 2 * rows, seed, labels)
-        pairs = {name: (array[:rows], array[rows:]) for name, array in (edit(drawn) if edit else drawn).items()}
-    else:
-        pairs, across = {name: (array[:-1], array[1:]) for name, array in points.items()}, False
-        rows = len(next(iter(pairs.values()))[0])
-    points, mixed = {}, points is not None
-    for name, (starts, ends) in pairs.items():
-        kind = generate.inputs[name].kind
-        if kind == 'label' and mixed:
-            first, last = (np.arange(generate.inputs[name].classes) == labels[:, None, None] for labels in (starts, ends))
-            between = (1 - t[:, None]) * first + t[:, None] * last
-        elif kind == 'label' and across:
-            first, last = (np.arange(generate.inputs[name].classes) == number for number in classes)
-            between = np.repeat([(1 - t[:, None]) * first + t[:, None] * last], rows, axis=0)
-        elif kind == 'label' or across:
-            between = np.repeat(starts[:, None], columns, axis=1)
-        elif kind == 'normal':
-            between = slerp(starts, ends, t)
-        else:
-            between = starts[:, None] + t[:, None] * (ends - starts)[:, None]
-        points[name] = between.reshape(rows * columns, *between.shape[2:])
-    return generate.draw(points)
-
-
-def samples(generate, folder, numbers, seed, largest, classes=()):
-    """The samples of these `numbers`, a range: (uint8 [N, H, W, C], their classes int32 [N], or None where it takes none).
-
-    classes: the numbers of those to take turns, instead of all. Raises UserError if they take more than `largest` bytes.
-    """
-    points = drawn(generate, folder, numbers, seed, largest, classes)
-    return generate.draw(points), class_labels(generate.inputs, points)
-
-
-def class_labels(inputs, points):
-    """The classes of points that a network with these inputs can be asked for, or None where it can not."""
-    return points['label'] if networks.classes_of(inputs) else None
-
-
-def drawn(generate, folder, numbers, seed, largest, classes=()):
-    """The points of the samples of these `numbers`, as of `samples`: {name of an input: array [N, ...]}."""
-    points = networks.draw(generate.inputs, 1, seed)
-    one = generate.draw(points)
-    size, count = max(one.nbytes, sum(array.nbytes for array in points.values())), numbers.stop
-    if count * size > largest:
-        give = f'--count {largest // size}' if numbers.start == 0 else f'--index {largest // size - 1}'
-        raise files.UserError(f'{count} samples of {folder}, {measures.by_size(one.shape[1:])}, take '
-                              f'{count * size / 2**30:,.1f} GiB: give {give} or less')
-    points = networks.draw(generate.inputs, count, seed, np.resize(classes, count) if classes else None)
-    return {name: array[numbers.start:] for name, array in points.items()}
-
-
-def taken(generate, path, numbers, classes=()):
-    """(points of these `numbers`, a range, or of all if None, of a file of latents, their labels or None).
-
-    classes: the numbers of those to take turns, instead of the file's. Raises UserError if the file has fewer.
-    """
-    points, labels = latents.read(path, generate.inputs, generate.sum)
-    count = len(next(iter(points.values())))
-    if numbers and numbers.stop > count:
-        raise files.UserError(f'{path} has {count} latents, from 0 to {count - 1}, and no {numbers.stop - 1}')
-    part = slice(None) if numbers is None else slice(numbers.start, numbers.stop)
-    if classes:
-        points['label'] = np.resize(np.array(classes, np.int32), count)
-    return {name: array[part] for name, array in points.items()}, None if labels is None else labels[part]
-
-
-def directions(generate):
-    """Unit vectors [n, n] in its rows, of the latents side by side: `latents.directions` of the generator's first layer."""
-    return latents.directions(generate.first_layer())
-
-
-def edited(generate, points, truncation=None, direction=None, by=0.0):
-    """Points truncated, then moved by `by` along the direction of this number. Raises UserError for a number that is none."""
-    if truncation is not None:
-        points = latents.truncated(generate.inputs, points, truncation)
-    if direction is not None:
-        found = directions(generate)
-        if direction >= len(found):
-            raise files.UserError(f'there is no direction {direction}: give a number from 0 to {len(found) - 1}')
-        points = latents.moved(generate.inputs, points, found[direction], by)
-    return points
-
-
 def known_classes(generate, folder, points, labels):
     """({name of a class in lower case, or its number: number}, labels [N] of points). UserError where nothing tells classes."""
     import data
@@ -176,7 +61,7 @@ def known_classes(generate, folder, points, labels):
     record = runfolder.read(folder)
     dataset, classes = data.full_name(record['settings']['DATASET']), record['classes'] or []
     if networks.classes_of(generate.inputs):
-        labels, classes = points['label'], class_names(generate.inputs, folder)
+        labels, classes = points['label'], drawing.class_names(generate.inputs, folder)
     elif labels is None and dataset in features.CLASSIFIERS and generate.output == 'images':
         labels, classes = features.features(generate.draw(points), dataset)[1].argmax(1), data.class_names(dataset)
     elif labels is None:
@@ -230,38 +115,9 @@ def write_files(folder, images, labels, names):
 
 def write_array(path, generate, points):
     """Writes samples and the points that they were drawn from, for --latents; of a conditional run the array `labels` too."""
-    labels = class_labels(generate.inputs, points)
+    labels = drawing.class_labels(generate.inputs, points)
     latents.write(path, points, generate.sum, **{generate.output: generate.draw(points)}, **(
         {} if labels is None else {'labels': labels}))
-
-
-def class_names(inputs, folder):
-    """The names of the classes that a run's generator can be asked for; their numbers where they have none."""
-    from plumbing import runfolder
-
-    count = networks.classes_of(inputs)
-    names = runfolder.read(folder)['classes'] or []
-    return names if len(names) == count else list(map(str, range(count)))
-
-
-def numbers_of(wanted, inputs, folder):
-    """The numbers of the classes `wanted`, each a name or a number. Raises UserError for one that the run does not have.
-
-    A name counts before a number, and one in the same letters before one in others.
-    """
-    count = networks.classes_of(inputs)
-    if not count:
-        raise files.UserError(f'{folder} is not a conditional run and cannot be asked for a class: leave out --class')
-    names = class_names(inputs, folder)
-    known = {name.casefold(): number for number, name in enumerate(names)}
-    known |= {**{str(number): number for number in range(count)}, **{name: number for number, name in enumerate(names)}}
-    numbers = [known.get(text, known.get(text.casefold())) for text in wanted]
-    for text, number in zip(wanted, numbers, strict=True):
-        if number is None:
-            told = ', '.join([name for name in names if name not in map(str, range(count))][:20])
-            raise files.UserError(files.one_line(f'{folder} has no class {text!r}: give a number from 0 to {count - 1}'
-                                                 f'{f", or a name: {told}" if told else ""}'))
-    return numbers
 
 
 def enlarged(images, zoom):
@@ -287,16 +143,16 @@ def main(arguments=None):
         if generate.output != 'images' and not given.npz:
             raise files.UserError(f'the {given.network} of {given.run} makes {generate.output}, not images: --npz FILE writes '
                                   'them as an array')
-        classes = numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
+        classes = drawing.numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
 
         def edit(points):
-            return edited(generate, points, given.truncation, given.direction, given.by)
+            return drawing.edited(generate, points, given.truncation, given.direction, given.by)
 
         def chosen(numbers, largest):
             if given.latents:
-                points, labels = taken(generate, given.latents, numbers, classes)
+                points, labels = drawing.taken(generate, given.latents, numbers, classes)
             else:
-                points, labels = drawn(generate, given.run, numbers, given.seed or 0, largest, classes), None
+                points, labels = drawing.drawn(generate, given.run, numbers, given.seed or 0, largest, classes), None
             return edit(points), labels
 
         one = given.index is not None
@@ -306,14 +162,14 @@ def main(arguments=None):
             'arithmetic.png' if given.arithmetic else f'sample-{given.index}.png' if one else 'samples.png')
         if given.directions:
             points, _ = chosen(numbers if one else range(1), GRID)
-            found = directions(generate)[:DIRECTIONS]
+            found = drawing.directions(generate)[:DIRECTIONS]
             moved = generate.draw(latents.sweep(generate.inputs, points, found, np.linspace(-given.by, given.by, COLUMNS)))
             viz.save(path, viz.grid(moved, COLUMNS, zoom=enlarged(moved, given.zoom), labels=list(map(str, range(len(found))))))
         elif given.interpolate:
             points = chosen(numbers, GRID)[0] if given.latents else None
             if points and len(next(iter(points.values()))) < 2:
                 raise files.UserError(f'{given.latents} has one latent, and a walk leads to another one: leave out --interpolate')
-            walks = walk(generate, seed=given.seed or 0, classes=classes, points=points, edit=edit)
+            walks = drawing.walk(generate, seed=given.seed or 0, classes=classes, points=points, edit=edit)
             viz.save(path, viz.grid(walks, columns=10, zoom=enlarged(walks, given.zoom)))
         elif given.arithmetic:
             count = max([max(term) + 1 for _, term in latents.terms(given.arithmetic) if not isinstance(term, str)], default=0)
@@ -328,8 +184,8 @@ def main(arguments=None):
         elif given.npz or given.files:
             points, _ = chosen(numbers, LARGEST)
             if given.files:
-                labels = class_labels(generate.inputs, points)
-                names = class_names(generate.inputs, given.run) if labels is not None else None
+                labels = drawing.class_labels(generate.inputs, points)
+                names = drawing.class_names(generate.inputs, given.run) if labels is not None else None
                 write_files(path, generate.draw(points), labels, names)
             else:
                 write_array(path, generate, points)

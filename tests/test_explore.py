@@ -6,8 +6,7 @@ import sys
 import time
 
 import explore
-import sample
-from plumbing import latents, networks, savedmodel
+from plumbing import drawing, latents, networks, savedmodel
 
 import browser
 import imageio.v3 as iio
@@ -27,7 +26,7 @@ def test_the_sliders_move_the_latents(explorer):
     base, along, added = explorer.start(3, 9.0), np.zeros(8), np.zeros(8)
     np.testing.assert_allclose(base['z'], networks.draw(explorer.inputs, 1, 3)['z'], rtol=1e-4)
     along[2], added[5] = 1.5, -0.5
-    expected = base['z'] + 1.5 * sample.directions(explorer.generate)[2] - 0.5 * np.eye(100)[5]
+    expected = base['z'] + 1.5 * drawing.directions(explorer.generate)[2] - 0.5 * np.eye(100)[5]
     moved = explorer.point(base, None, along, added)
     np.testing.assert_allclose(moved['z'], expected, rtol=1e-4, atol=1e-5)
     picture = explorer.picture(moved)

@@ -6,7 +6,7 @@ import data
 import invert
 import sample
 from benchmarks import truncation
-from plumbing import decoder, features, files, inversion, latents, measures, networks, runfolder, savedmodel
+from plumbing import decoder, drawing, features, files, inversion, latents, measures, networks, runfolder, savedmodel
 
 import drive
 import imageio.v3 as iio
@@ -163,7 +163,7 @@ def made_by_hand(tmp_path_factory):
 
 def test_the_directions_of_a_generator_made_by_hand(made_by_hand):
     """The label's rows, larger than all, are no part of it."""
-    np.testing.assert_allclose(sample.directions(savedmodel.generator(made_by_hand)), np.eye(5)[[1, 3, 4, 0, 2]], atol=1e-6)
+    np.testing.assert_allclose(drawing.directions(savedmodel.generator(made_by_hand)), np.eye(5)[[1, 3, 4, 0, 2]], atol=1e-6)
 
 
 def test_a_direction_moves_the_latents_that_it_says(made_by_hand, tmp_path):
@@ -323,7 +323,7 @@ def test_walks_lead_from_each_latent_to_the_next(folders, tmp_path):
     for row in 0, 1:
         np.testing.assert_array_equal(shown[10 * row:10 * row + 8, :8], ends[row])
         np.testing.assert_array_equal(shown[10 * row:10 * row + 8, -8:], ends[row + 1])
-    middle = pictures(sample.slerp(z[:1], z[1:2], [5 / 9])[:, 0], [[4 / 9, 0, 5 / 9]])[0, ..., 0]
+    middle = pictures(drawing.slerp(z[:1], z[1:2], [5 / 9])[:, 0], [[4 / 9, 0, 5 / 9]])[0, ..., 0]
     np.testing.assert_allclose(shown[:8, 50:58].astype(int), middle, atol=1)
 
 

@@ -7,7 +7,7 @@ import json
 import shutil
 
 import sample
-from plumbing import savedmodel
+from plumbing import drawing, savedmodel
 
 import forkserver
 import imageio.v3 as iio
@@ -190,7 +190,7 @@ def test_samples_have_the_classes_in_turn(finished):
 
 
 def test_a_walk_stays_in_its_class_and_goes_straight_in_the_code(finished):
-    frames = sample.walk(savedmodel.generator(finished), rows=6, columns=5, seed=2)
+    frames = drawing.walk(savedmodel.generator(finished), rows=6, columns=5, seed=2)
     ends_labels, ends = read(savedmodel.samples(finished, 12, seed=2))
     labels, values = (found.reshape(6, 5, *found.shape[1:]) for found in read(frames))
     np.testing.assert_array_equal(labels, ends_labels[:6, None].repeat(5, 1))
@@ -232,13 +232,13 @@ def test_classes_are_drawn_by_number_and_by_name(finished, tmp_path, refused, ca
 
 def test_a_walk_between_two_classes_mixes_them_at_one_latent(finished):
     """The paint of a picture is linear in y, from -0.75 for blue to 0.25 for red."""
-    frames = sample.walk(savedmodel.generator(finished), rows=4, columns=5, seed=2, classes=[0, 2])
+    frames = drawing.walk(savedmodel.generator(finished), rows=4, columns=5, seed=2, classes=[0, 2])
     paints = frames[:, 0, 0, 0].reshape(4, 5)
     np.testing.assert_array_equal(paints, np.rint((np.linspace(-0.75, 0.25, 5) + 1) * 127.5)[None].repeat(4, 0))
     latents = frames[:, 4, :6, 0].reshape(4, 5, 6)
     np.testing.assert_array_equal(latents, latents[:, :1].repeat(5, 1))
     np.testing.assert_array_equal(latents[:, 0], read(savedmodel.samples(finished, 4, seed=2))[1])
-    stays = sample.walk(savedmodel.generator(finished), rows=4, columns=5, seed=2, classes=[1])
+    stays = drawing.walk(savedmodel.generator(finished), rows=4, columns=5, seed=2, classes=[1])
     np.testing.assert_array_equal(read(stays)[0], np.ones(20))
 
 

@@ -16,7 +16,7 @@ import data
 import dcgan
 import run
 import sample
-from plumbing import files, flags, progress, savedmodel
+from plumbing import drawing, files, flags, progress, savedmodel
 
 import drive
 import forkserver
@@ -104,7 +104,7 @@ def test_samples_of_a_run(finished, tmp_path):
 
 
 def test_a_walk_goes_from_one_latent_to_the_other(finished):
-    frames = sample.walk(savedmodel.generator(finished[0]), rows=3, columns=5, seed=2).reshape(3, 5, 28, 28, 1)
+    frames = drawing.walk(savedmodel.generator(finished[0]), rows=3, columns=5, seed=2).reshape(3, 5, 28, 28, 1)
     ends = savedmodel.samples(finished[0], 6, seed=2)
     assert np.abs(frames[:, 0].astype(int) - ends[:3]).max() <= 1 and np.abs(frames[:, -1].astype(int) - ends[3:]).max() <= 1
 

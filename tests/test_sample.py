@@ -4,7 +4,7 @@ import json
 import data
 import retrieval
 import sample
-from plumbing import codes, networks, runfolder, savedmodel
+from plumbing import codes, drawing, networks, runfolder, savedmodel
 
 import numpy as np
 import pytest
@@ -62,16 +62,16 @@ def test_a_great_circle_is_walked_at_an_even_pace(size):
     """Steps of equal angles that add up to the angle of the ends; of ends on a sphere all points are on the sphere."""
     starts, ends = np.random.default_rng(0).standard_normal([2, 20, size], np.float32)
     t = np.linspace(0, 1, 9)
-    points = sample.slerp(starts, ends, t)
+    points = drawing.slerp(starts, ends, t)
     assert points.shape == (20, 9, size) and points.dtype == np.float32
     for place, expected in (0, starts), (-1, ends):
         np.testing.assert_allclose(points[:, place], expected, rtol=0 if size == 100 else 3e-7)
     whole = angles(starts, ends)
     starts, ends = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (starts, ends))
-    points = sample.slerp(starts, ends, t)
+    points = drawing.slerp(starts, ends, t)
     np.testing.assert_allclose(angles(points[:, :-1], points[:, 1:]), (whole / 8)[:, None].repeat(8, 1), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(points, axis=2), 1, rtol=1e-5)
-    np.testing.assert_allclose(sample.slerp(ends, starts, t)[:, ::-1], points, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(drawing.slerp(ends, starts, t)[:, ::-1], points, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('starts, ends', [
@@ -81,14 +81,14 @@ def test_a_great_circle_is_walked_at_an_even_pace(size):
     ([[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]])])
 def test_where_there_is_no_one_great_circle_the_way_is_straight(starts, ends):
     starts, ends, t = np.array(starts, np.float32), np.array(ends, np.float32), np.linspace(0, 1, 5)
-    points = sample.slerp(starts, ends, t)
+    points = drawing.slerp(starts, ends, t)
     assert np.isfinite(points).all()
     expected = starts[:, None] + t[:, None] * (ends - starts)[:, None]
     np.testing.assert_allclose(points, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_from_nowhere_the_points_are_finite_and_end_where_they_should():
-    points = sample.slerp(np.zeros([2, 2], np.float32), np.array([[1.0, 1.0], [0.0, -3.0]], np.float32), np.linspace(0, 1, 5))
+    points = drawing.slerp(np.zeros([2, 2], np.float32), np.array([[1.0, 1.0], [0.0, -3.0]], np.float32), np.linspace(0, 1, 5))
     assert np.isfinite(points).all() and not points[:, 0].any()
     np.testing.assert_allclose(points[:, -1], [[1, 1], [0, -3]], rtol=1e-6, atol=1e-6)
 
@@ -99,7 +99,7 @@ def test_almost_on_one_line_the_points_stay_near(away, sign):
     """Ends that are almost the same, or almost opposite: no point is longer than the longer end."""
     a = np.array([[1, 0]], np.float32)
     b = sign * np.array([[np.cos(away), np.sin(away)]], np.float32)
-    points = sample.slerp(a, b, np.linspace(0, 1, 7))
+    points = drawing.slerp(a, b, np.linspace(0, 1, 7))
     assert np.isfinite(points).all() and np.linalg.norm(points, axis=2).max() < 1 + 1e-5
     np.testing.assert_allclose(points[:, [0, -1]], np.stack([a, b], 1), atol=1e-5)
 
@@ -284,4 +284,5 @@ def test_the_class_of_an_index_is_that_of_its_turn(folder, monkeypatch):
     monkeypatch.setattr(Drawn, 'inputs', {'z': networks.normal(3), 'label': networks.label(3)})
     monkeypatch.setattr(runfolder, 'read', lambda run: {'classes': None})
     for wanted, expected in ((), 1), ((0, 2), 0):
-        assert sample.samples(Drawn(), folder, range(4, 5), 0, 10_000, wanted)[1].tolist() == [expected]
+        points = drawing.drawn(Drawn(), folder, range(4, 5), 0, 10_000, wanted)
+        assert drawing.class_labels(Drawn.inputs, points).tolist() == [expected]
