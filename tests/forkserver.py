@@ -109,7 +109,10 @@ def _serve(address):
     import run as training  # everything a script imports, before the first fork
     import testbed  # noqa: F401
 
-    import matplotlib.backends.backend_agg  # noqa: F401  what it imports at its end
+    import matplotlib.backends.backend_agg  # noqa: F401  and what it imports at its end
+    import matplotlib.figure  # noqa: F401
+    import sklearn.decomposition  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
 
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)

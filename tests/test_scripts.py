@@ -19,6 +19,17 @@ from conftest import ROOT, SCRIPTS, as_flags, assert_same_run, small
 
 ACTIVATIONS = {'Elu', 'LeakyRelu', 'Relu', 'Selu', 'Sigmoid', 'Softplus', 'Tanh'}
 PLAIN = {'data', 'losses', 'optimizers', 'sampling', 'noise'}  # boxes of the graph besides those of the networks
+# A bomb: beside the run's folder, `killed` becomes what a kill right after the checkpoint of step 3 would leave.
+KILLED = '''
+import shutil
+from plumbing import recorder
+_checkpoint = recorder.Recorder.checkpoint
+def checkpoint(self, step, session, saver):
+    _checkpoint(self, step, session, saver)
+    if step == 3:
+        shutil.copytree(self.folder, self.folder.with_name('killed'))
+recorder.Recorder.checkpoint = checkpoint
+'''
 
 
 def network_names():
@@ -115,23 +126,27 @@ def boxed(build, name):
 
 
 @pytest.mark.parametrize('name', SCRIPTS)
-def test_each_application_of_a_network_is_a_box_of_whole_layers(name, build):
-    """discriminator/real/ beside discriminator/fake/, with the same layers; no activation, nor any layer, with a number."""
-    _, boxes = boxed(build, name)
+def test_the_graph_is_boxes_of_whole_layers_with_the_names_of_the_script(name, build):
+    """discriminator/real/ beside discriminator/fake/, with the same layers; no activation, nor any layer, with a number.
+
+    'D(x)' is the node D_x, and the variable d_step of the script is the box optimizers/d_step/, with its gradients.
+    """
+    built, boxes = build(name), {}
+    operations = tf.get_default_graph().get_operations()
+    for operation in operations:
+        parts = operation.name.split('/')
+        for depth in range(1, len(parts)):
+            boxes.setdefault('/'.join(parts[:depth]), set()).add(parts[depth])
+
     names, layers = network_names(), {v.op.name.split('/')[-2] for v in tf.trainable_variables()}
     for network in {name for name in names if name == 'critic' or name.endswith('discriminator')}:
         assert boxes[f'{network}/real'] == boxes[f'{network}/fake'] and len(boxes[f'{network}/real'] & layers) > 1
-    for operation in tf.get_default_graph().get_operations():
+    for operation in operations:
         if operation.type in ACTIVATIONS and operation.name.split('/')[0] in names:
             assert operation.name.split('/')[-2] in layers, operation.name
     numbered = {f'{layer}_{number}' for layer in layers for number in range(1, 9)} - layers
     assert not [(box, node) for box in boxes if box.split('/')[0] in names for node in boxes[box] & numbered]
 
-
-@pytest.mark.parametrize('name', SCRIPTS)
-def test_what_is_reported_and_run_has_a_name_of_its_own(name, build):
-    """'D(x)' is the node D_x, and the variable d_step of the script is the box optimizers/d_step/, with its gradients."""
-    built, boxes = boxed(build, name)
     for reported, tensor in built.given['scalars'].items():
         box, _, node = tensor.op.name.rpartition('/')
         assert node == re.sub(r'\W+', '_', reported).strip('_') and box.split('/')[0] in ('losses', 'optimizers')
@@ -141,7 +156,7 @@ def test_what_is_reported_and_run_has_a_name_of_its_own(name, build):
     assert not {node for node in boxes['optimizers'] if re.match('gradients|Adam|RMSProp', node)}
     for variable, given in re.findall(r"(\w+) = ops\.minimize\(.*'(\w+)'\)", (ROOT / f'{name}.py').read_text()):
         assert variable == given and f'optimizers/{given}' in boxes
-    for operation in tf.get_default_graph().get_operations():
+    for operation in operations:
         if re.fullmatch('data/[^/]+', operation.name):               # no box
             assert operation.type == 'VarHandleOp' or operation.name == 'data/y'
 
@@ -180,7 +195,7 @@ def test_points_of_the_plane_stay_in_32_bits(name, dataset, expected, build, mon
 @pytest.mark.slow
 @pytest.mark.parametrize('name', SCRIPTS)
 def test_a_resumed_run_has_the_same_bits_and_can_be_sampled(name, tmp_path):
-    """Six steps at once against three and three; the constants that may be 0 are edited to a bare 0 in the file."""
+    """Six steps at once against what a kill after three leaves, resumed. Constants that may be 0 are a bare 0 in the file."""
     script = importlib.import_module(name)
     edited = tmp_path / f'{name}.py'
     source = (ROOT / f'{name}.py').read_text()
@@ -189,21 +204,20 @@ def test_a_resumed_run_has_the_same_bits_and_can_be_sampled(name, tmp_path):
     for constant in zeros:
         source = re.sub(rf'^({constant} = )\S+', r'\g<1>0', source, flags=re.M)
     edited.write_text(source)
-    given = [*as_flags(small(script)), *'--log-every 1 --sample-every 3 --checkpoint-every 3 --eval-every 0 --grid 4'.split()]
+    given = [*as_flags(small(script)), '--steps', 6, '--eval-every', 0, '--grid', 4,
+             *'--log-every 1 --sample-every 3 --checkpoint-every 3'.split()]
     assert 'WEIGHT_AVERAGE' in zeros
-    for folder, steps in [('straight', 6), ('halves', 3), ('halves', 6)]:
-        status, out, error = forkserver.run(edited, '--run-dir', tmp_path / folder, '--steps', steps, *given)
-        assert status == 0, error
-    assert 'resumes at step 3 of 6' in out
-    assert_same_run(tmp_path / 'straight', tmp_path / 'halves')
-    for key in savedmodel.runfolder.read(tmp_path / 'halves')['networks']:
-        loaded = savedmodel.Loaded(tmp_path / 'halves', key)
+    status, _, error = forkserver.run(edited, '--run-dir', tmp_path / 'straight', *given, bomb=KILLED)
+    assert status == 0, error
+    status, out, error = forkserver.run(edited, '--run-dir', tmp_path / 'killed', *given)
+    assert status == 0 and 'resumes at step 3 of 6' in out, error
+    assert_same_run(tmp_path / 'straight', tmp_path / 'killed')
+    for key in savedmodel.runfolder.read(tmp_path / 'killed')['networks']:
+        loaded = savedmodel.Loaded(tmp_path / 'killed', key)
         if networks.can_be_drawn(loaded.inputs):
-            samples = savedmodel.samples(tmp_path / 'halves', 3, seed=1)
+            samples = savedmodel.samples(tmp_path / 'killed', 3, seed=1)
             assert len(samples) == 3
-            np.testing.assert_array_equal(samples[:1], savedmodel.samples(tmp_path / 'halves', 1, seed=1))
-    again = forkserver.run(edited, '--run-dir', tmp_path / 'halves', '--steps', 6, *given)
-    assert again[0] == 0 and 'finished' in again[1]
+            np.testing.assert_array_equal(samples[:1], savedmodel.samples(tmp_path / 'killed', 1, seed=1))
 
 
 @pytest.mark.slow
