@@ -19,7 +19,7 @@ from plumbing import cluster
 import tensorflow.compat.v1 as tf
 
 # data
-DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+DATASET = 'mnist'        # mnist, fashion_mnist, stacked_mnist (with CHANNELS 3) or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
 CHANNELS = 1             # 1 is grey, 3 is colour
 PICTURES = 0             # training pictures that are used, the first ones, from 0 to 1000000; 0 for all
@@ -32,7 +32,7 @@ WIDTH = 64               # channels of the layer nearest to the pixels; each lay
 CHANGES = ('colour', 'translation', 'cutout')  # 'colour', 'translation' or 'cutout': what can happen to a picture
 P = 0.0                  # probability of each change, in [0, 1], at first; 1 with a TARGET of 0 is DiffAugment, 0 is none
 TARGET = 0.6             # of E[sign(D(x))], in [0, 1): beyond it p rises, below it p falls; 0 lets p stay what it is
-P_STEP = 1.28e-3         # by which each update of D moves p, in [0, 1]; the paper's: a 500,000th for each picture of the batch
+P_STEP = 1.28e-3         # by which each update of D moves p, in [0, 1]: a 50,000th for each picture; the paper: a 500,000th
 
 # training
 STEPS = 4000             # one step is one update of D, which moves p, then one of G

@@ -20,7 +20,7 @@ from plumbing import files
 import tensorflow.compat.v1 as tf
 
 # data
-DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
+DATASET = 'mnist'         # mnist, fashion_mnist, stacked_mnist (with CHANNELS 3) or a folder of pictures
 IMAGE_SIZE = 28           # pixels on a side, a multiple of 4, from 4 to 4096
 CHANNELS = 1              # 1 is grey, 3 is colour
 

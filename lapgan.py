@@ -17,7 +17,7 @@ from plumbing import files
 import tensorflow.compat.v1 as tf
 
 # data
-DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+DATASET = 'mnist'        # mnist, fashion_mnist, stacked_mnist (with CHANNELS 3) or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, from 8 to 4096: 4 at least, times 2 LEVELS times
 CHANNELS = 1             # 1 is grey, 3 is colour
 LEVELS = 2               # how often the size doubles, from 1 to 10: 7, 14, 28

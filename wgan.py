@@ -16,7 +16,7 @@ import run
 import tensorflow.compat.v1 as tf
 
 # data
-DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
+DATASET = 'mnist'        # mnist, fashion_mnist, stacked_mnist (with CHANNELS 3) or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, from 1 to 4096
 CHANNELS = 1             # 1 is grey, 3 is colour
 

@@ -4,13 +4,12 @@
 
 The Jensen-Shannon divergence that D estimates stops growing at ln 2, and with it the gradient; |mean| does not.
 """
-import sys
-
 import gan_fc
 import ops
+import viz
 import wgan
 import wgan_gp
-from plumbing import files
+from plumbing import files, flags
 
 import matplotlib.figure
 import numpy as np
@@ -55,7 +54,11 @@ def estimates(mean, seed=0):
         return np.mean([session.run([jsd, clipped, penalized]) for _ in range(50)], axis=0)
 
 
-def main(path):
+def main():
+    parser = flags.Parser(__doc__)
+    parser.add_argument('png', type=flags.path, help='file of the picture')
+    path = parser.parse_args().png
+    viz.checked(path, viz.FIGURES)
     # A penalized critic of one variable can keep a slope of the wrong sign, so each distance is the best of three starts.
     found = np.array([np.max([estimates(mean, seed) for seed in range(3)], axis=0) for mean in MEANS]).T
     figure = matplotlib.figure.Figure(figsize=(10, 3.2), layout='constrained')
@@ -80,4 +83,5 @@ def main(path):
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    with files.one_line_errors():
+        main()

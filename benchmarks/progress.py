@@ -3,10 +3,9 @@
     python -m benchmarks.progress runs/wgan-mnist wd docs/wgan-progress.png
 """
 import csv
-import pathlib
-import sys
 
-from plumbing import files
+import viz
+from plumbing import files, flags
 
 import imageio.v3 as iio
 import matplotlib.figure
@@ -15,10 +14,18 @@ import numpy as np
 SHOWN = 5  # pictures
 
 
-def main(folder, name, path):
-    folder = pathlib.Path(folder)
-    rows = list(csv.DictReader((folder / 'scalars.csv').read_text().splitlines()))
-    distance, = [column for column in rows[0] if column.startswith('frechet_')]
+def main():
+    parser = flags.Parser(__doc__)
+    parser.add_argument('run', type=flags.path, help='folder of a run on pictures')
+    parser.add_argument('scalar', help='column of its scalars.csv')
+    parser.add_argument('png', type=flags.path, help='file of the picture')
+    given = parser.parse_args()
+    name, path = given.scalar, viz.checked(given.png, viz.FIGURES)
+    rows = list(csv.DictReader((flags.run_folder(given.run) / 'scalars.csv').read_text().splitlines()))
+    distance = next((column for column in rows[0] if column.startswith('frechet_')), None)
+    if name not in rows[0] or not distance:
+        raise files.UserError(f'{given.run}/scalars.csv has no {name if distance else "Frechet distance"}: its columns are '
+                              f'{", ".join(rows[0])}')
     figure = matplotlib.figure.Figure(figsize=(10, 5), layout='constrained')
     curves, below = figure.subfigures(2, 1, height_ratios=[1.1, 1])
     axes = curves.subplots()
@@ -34,7 +41,7 @@ def main(folder, name, path):
     means = [values[(steps > start) & (steps <= end)].mean() for start, end in zip([0, *measured], measured, strict=False)]
     rank = spearman(means, points[distance][:, 1])
     print(f'rank correlation of {name} (means between measurements) and {distance}: {rank:.2f}, {len(measured)} points')
-    pictures = sorted(folder.glob('samples/step-*.png'))[1:]
+    pictures = sorted(given.run.glob('samples/step-*.png'))[1:]
     chosen = [pictures[i] for i in np.unique(np.geomspace(1, len(pictures), SHOWN).round().astype(int) - 1)]
     for place, picture in zip(below.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
         image = iio.imread(picture)
@@ -52,4 +59,4 @@ def spearman(a, b):
 
 if __name__ == '__main__':
     with files.one_line_errors():
-        main(*sys.argv[1:])
+        main()
