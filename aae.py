@@ -24,6 +24,7 @@ DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
 CHANNELS = 1              # 1 is grey, 3 is colour
 LABELS = 0                # labelled training pictures, from 0 to 1000000, as many of each class; for priors with parts
+LABEL_SEED = 0            # which of them, from 0 to 1000000
 
 # networks
 PRIOR = 'gaussian'        # 'gaussian', 'mixture' or 'roll': N(0, 1), a mixture of Gaussians, or a swiss roll, in the plane
@@ -108,8 +109,7 @@ def main():
         with tf.name_scope('told'):
             unknown, known = tf.one_hot([parts] * BATCH_SIZE, parts + 1), tf.pad(part, [[0, 0], [0, 1]])
         if LABELS:
-            few = data.few_labels(labels, LABELS, SEED)
-            labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
+            few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
             y = tf.one_hot(label, parts + 1, name='y')
 
     codes = encoder(x)
@@ -142,7 +142,7 @@ def main():
                 'encoder': run.network(encoder, 'codes', images=run.images(IMAGE_SIZE, CHANNELS)),
                 'decoder': run.network(decoder, 'images', z=run.normal(Z_DIM))}
     folder, _ = run.train(globals(), updates=[ae_step, d_step, e_step], scalars=scalars, networks=networks,
-                          scores={'real': real_logits, 'fake': fake_logits}, labelled=images[few] if LABELS else None)
+                          scores={'real': real_logits, 'fake': fake_logits}, labelled=few if LABELS else None)
     if Z_DIM == 2:
         plane = viz.mesh(3, 20).reshape(20, 20, 2)[::-1].reshape(-1, 2)     # the decoder all over it, the highest row first
         viz.save(folder / 'manifold.png', viz.grid(savedmodel.Loaded(folder, 'decoder').draw({'z': plane}), 20, gap=0, zoom=1))

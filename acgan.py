@@ -7,8 +7,6 @@ class it shows, and both players want the second answer to be right: so a sample
 
 Page: docs/conditional.md
 """
-import math
-
 import data
 import ops
 import run
@@ -64,7 +62,7 @@ def discriminator(x, classes, training):
         for number in range(2, depth + 1):
             h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
             h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
-        h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
+        h = ops.dense(h, HIDDEN, 'dense1', bias=False)
         h = ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
         return ops.dense(h, 1, 'source'), ops.dense(h, classes, 'class')
 

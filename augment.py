@@ -27,41 +27,6 @@ def turned_by_chance(x, most, name='turn'):
     return turned(x, ops.uniform([x.shape[0], 6], name, -1, 1), most)
 
 
-def augmented(x, u, p, changes):
-    """Pictures x [B, s, s, c] in [-1, 1] -> others like them, through which gradients go: DiffAugment (arXiv:2006.10738).
-
-    Each of the `changes` happens to each picture with the probability p []. 'colour': three, -0.5 to 0.5 brighter, 0 to 2
-    times as far from its grey, 0.5 to 1.5 times from its mean; 'translation': by up to s / 8 pixels across and down, with grey
-    behind; 'cutout': a square of half the side is grey. u [B, 12]: which of the five happen, then how; numbers from U[0, 1).
-    """
-    with tf.name_scope('augmented'):
-        side, u = x.shape[1], u[:, :, None, None, None]                                    # u[:, i]: a number for each picture
-        brighter, coloured, contrasted, moved, cut = (u[:, i] < p for i in range(5))
-        if 'colour' in changes:
-            x += tf.where_v2(brighter, u[:, 5] - 0.5, 0.0)
-            grey = tf.reduce_mean(x, 3, keepdims=True)
-            x = grey + (x - grey) * tf.where_v2(coloured, 2 * u[:, 6], 1.0)
-            mean = tf.reduce_mean(x, [1, 2, 3], keepdims=True)
-            x = mean + (x - mean) * tf.where_v2(contrasted, u[:, 7] + 0.5, 1.0)
-        if 'translation' in changes:
-            most, one = (side + 4) // 8, tf.ones_like(u[:, 0, 0, 0, 0])
-            right, below = (tf.where_v2(moved, tf.floor((2 * most + 1) * u[:, i]) - most, 0.0)[:, 0, 0, 0] for i in (8, 9))
-            matrix = tf.stack([one, 0 * one, -right, 0 * one, one, -below, 0 * one, 0 * one], 1)
-            x = tf.raw_ops.ImageProjectiveTransformV3(images=x, transforms=matrix, output_shape=[side, side], fill_value=0.0,
-                                                      fill_mode='CONSTANT', interpolation='NEAREST')
-        if 'cutout' in changes:
-            middle = (tf.floor((side + 1) * u[:, i]) for i in (10, 11))
-            pixel = tf.reshape(tf.range(side, dtype=tf.float32), [1, side, 1, 1])
-            column, row = ((pixel >= m - side // 4) & (pixel < m - side // 4 + (side + 1) // 2) for m in middle)
-            x = tf.where_v2(cut & row & tf.transpose(column, [0, 2, 1, 3]), 0.0, x)
-        return x
-
-
-def augmented_by_chance(x, p, changes, name='augment'):
-    """Each of the pictures x `augmented` as chance has it; name: of the random numbers."""
-    return augmented(x, ops.uniform([x.shape[0], 12], name), p, changes)
-
-
 def mutual_information(p, q, name):
     """I(c; c') in nats of categories c and c' with the probabilities p and q [B, K], of each pair of a batch.
 

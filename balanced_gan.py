@@ -25,6 +25,9 @@ CHANNELS = 1             # 1 is grey, 3 is colour
 
 # networks
 Z_DIM = 100              # length of the latent vector z
+G_WIDTHS = (100, 50, 25) # channels in G at a quarter, a half and the whole of the side
+D_WIDTHS = (32, 64)      # channels of D's two convolutions
+HIDDEN = 1024            # units of D's fully connected layer
 
 # balance
 D_FAKE_THRESHOLD = 0.6   # in [0, inf): D learns on generated images while its loss on them is above this
@@ -47,13 +50,13 @@ SHOWN = 24               # generated and real images that are drawn, each with D
 
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]: maps doubled, then convolved."""
-    side = IMAGE_SIZE // 4
+    side, (wide, narrower, narrow) = IMAGE_SIZE // 4, G_WIDTHS
     with ops.network('generator'):
-        h = tf.reshape(ops.dense(z, side * side * 100, 'dense1', bias=False), [-1, side, side, 100])
+        h = tf.reshape(ops.dense(z, side * side * wide, 'dense1', bias=False), [-1, side, side, wide])
         h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)                           # [B, 7, 7, 100]
-        h = ops.conv(ops.unpool(h), 50, 'conv1', size=3, stride=1, bias=False)
+        h = ops.conv(ops.unpool(h), narrower, 'conv1', size=3, stride=1, bias=False)
         h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)                           # [B, 14, 14, 50]
-        h = ops.conv(ops.unpool(h), 25, 'conv2', size=3, stride=1, bias=False)
+        h = ops.conv(ops.unpool(h), narrow, 'conv2', size=3, stride=1, bias=False)
         h = ops.batch_norm(h, training, 'norm3', activation=tf.nn.relu)                           # [B, 28, 28, 25]
         return ops.conv(h, CHANNELS, 'conv3', size=3, stride=1, activation=tf.tanh)               # [B, 28, 28, CHANNELS]
 
@@ -62,11 +65,11 @@ def discriminator(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x)."""
     with ops.network('discriminator'):
         h = (x + 1) / 2                                                           # from 0: black says nothing
-        h = ops.conv(h, 32, 'conv1', size=5, stride=1, activation=tf.nn.relu)
+        h = ops.conv(h, D_WIDTHS[0], 'conv1', size=5, stride=1, activation=tf.nn.relu)
         h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 14, 14, 32]
-        h = ops.conv(h, 64, 'conv2', size=5, stride=1, activation=tf.nn.relu)
+        h = ops.conv(h, D_WIDTHS[1], 'conv2', size=5, stride=1, activation=tf.nn.relu)
         h = tf.nn.avg_pool2d(h, 2, 2, 'SAME')                                                     # [B, 7, 7, 64]
-        h = ops.dense(tf.reshape(h, [-1, (IMAGE_SIZE // 4) ** 2 * 64]), 1024, 'dense1', activation=tf.nn.relu)
+        h = ops.dense(h, HIDDEN, 'dense1', activation=tf.nn.relu)
         return ops.dense(h, 1, 'dense2')
 
 

@@ -32,7 +32,7 @@ CYCLE = 10.0             # weight of (x - G(E(x)))^2, ALICE's (Li et al. 2017, a
 STEPS = 12000            # one step is one update of D, then one of G and E
 BATCH_SIZE = 64          # pictures in an update
 D_LEARNING_RATE = 2e-4   # for Adam
-GE_LEARNING_RATE = 5e-4  # the same, of G and E
+GE_LEARNING_RATE = 5e-4  # of G and E
 DECAY = False            # decay the learning rates linearly to 0: better features sooner
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.999   # EMA decay of the weights of G and E, used for sampling, in [0, 1); 0 uses the raw weights
@@ -59,7 +59,7 @@ def encoder(x, training):
 def discriminator(x, z, training):
     """Pairs of x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] and z [B, Z_DIM] -> logits [B, 1], sigmoid(logits) = D(x, z)."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = tf.concat([tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), z], 1)
+        h = tf.concat([ops.flat(x), z], 1)
         h = ops.dense(h, HIDDEN, 'dense1', activation=tf.nn.leaky_relu)
         h = ops.dense(tf.concat([h, z], 1), HIDDEN, 'dense2', bias=False)
         h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.leaky_relu)

@@ -10,8 +10,6 @@ must be what real pictures have in common, so without labels the categories are 
 
 Page: docs/catgan.md
 """
-import math
-
 import augment
 import data
 import ops
@@ -35,7 +33,7 @@ WIDTH = 32               # channels of the layer nearest to the pixels; each lay
 HIDDEN = 256             # units of a fully connected layer beside the convolutions
 D_HIDDEN = (1000, 500, 250, 250, 250)  # units of the hidden layers of a dense D
 G_HIDDEN = (500, 500, 1000)            # and of G
-NOISE = 0.3              # standard deviation of what is added to each layer's input in D, in [0, inf)
+NOISE = 0.3              # standard deviation of the noise on D's pictures and behind its fully connected layers, in [0, inf)
 
 # loss
 UNLABELLED = 1.0         # weight of what D learns without labels, in [0, inf); 0 for a classifier of the labelled pictures alone
@@ -76,8 +74,6 @@ def discriminator(*pictures, categories, training):
         h = noisy(tf.concat(pictures, 0), training, 'noise')
         if NETWORKS == 'conv':
             h = ops.conv_stack(h, WIDTH, training)
-        else:
-            h = tf.reshape(h, [-1, math.prod(h.shape[1:])])
         for number, units in enumerate((HIDDEN,) if NETWORKS == 'conv' else D_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}', bias=False)
             h = noisy(ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.leaky_relu), training, f'noise{number}')
@@ -100,7 +96,6 @@ def main():
     classes = data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=LABELS > 0)
     categories = len(classes) if LABELS else CATEGORIES
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
-    few = data.few_labels(labels, LABELS, LABEL_SEED) if LABELS else None
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])
@@ -108,7 +103,7 @@ def main():
         if INVARIANCE:
             seen.append(augment.turned_by_chance(x, TURN))
         if LABELS:
-            labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
+            few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
             seen.append(augment.turned_by_chance(labelled, TURN, 'turn_labelled') if TURN else labelled)
 
     fake = generator(z, training=True)
@@ -143,7 +138,7 @@ def main():
 
     error = run.wrong if LABELS else measures.cluster_error
     run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores={'real': real, 'fake': generated},
-              labelled=images[few] if LABELS else None,
+              labelled=few if LABELS else None,
               measures=run.on_test_set(globals(), 'test_error' if LABELS else 'cluster_error', classifier, error),
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM)),
                         'classifier': run.network(classifier, 'probabilities', images=run.images(IMAGE_SIZE, CHANNELS))})

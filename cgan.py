@@ -9,8 +9,6 @@ each.
 
 Page: docs/conditional.md
 """
-import math
-
 import data
 import ops
 import run
@@ -63,7 +61,7 @@ def discriminator(x, y, training):
         for number in range(2, depth + 1):
             h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
             h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
-        h = tf.concat([tf.reshape(h, [-1, math.prod(h.shape[1:])]), y], 1)
+        h = tf.concat([ops.flat(h), y], 1)
         h = ops.dense(h, HIDDEN, 'dense1', bias=False)
         h = ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
         return ops.dense(tf.concat([h, y], 1), 1, 'dense2')

@@ -30,6 +30,7 @@ CATEGORIES = 16           # clusters, from 2 to 1000; with labels there is one f
 Z_DIM = 5                 # length of the style z
 ENCODER = 'conv'          # 'conv' or 'dense': DCGAN's convolutions, or the paper's layers, HIDDEN
 WIDTH = 64                # channels of the first convolution; the next has twice as many
+E_HIDDEN = 250            # units of the fully connected layer behind them
 HIDDEN = (1000, 1000)     # units of the hidden layers of the other networks
 
 # loss
@@ -57,7 +58,7 @@ def encoder(x, categories, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, categories], y, their softmax, and z [B, Z_DIM]."""
     with ops.network('encoder'):
         if ENCODER == 'conv':
-            h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN[-1] // 4, 'dense1', bias=False)
+            h = ops.dense(ops.conv_stack(x, WIDTH, training), E_HIDDEN, 'dense1', bias=False)
             h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
         else:
             h = ops.dense_stack(x, HIDDEN)
@@ -90,8 +91,7 @@ def main():
         y = ops.category(BATCH_SIZE, categories, 'category')
         z = ops.noise([BATCH_SIZE, Z_DIM])
         if LABELS:
-            few = data.few_labels(labels, LABELS, LABEL_SEED)
-            labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
+            few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
 
     logits_x, y_x, z_x = encoder(x, categories, training=True)
     with tf.name_scope('losses'):
@@ -139,7 +139,7 @@ def main():
                                        run.wrong if LABELS else measures.cluster_error),
               networks={'generator': run.network(decoder, 'images', z=run.normal(Z_DIM), **asked),
                         'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))},
-              labelled=images[few] if LABELS else None)
+              labelled=few if LABELS else None)
 
 
 if __name__ == '__main__':

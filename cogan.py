@@ -9,8 +9,6 @@ itself; here each has two small ones behind a picture that is common to both, or
 
 Page: docs/cogan.md
 """
-import math
-
 import data
 import ops
 import run
@@ -38,7 +36,7 @@ SHARED = True            # share all of G but these layers, and all of D but its
 STEPS = 2500             # one step is one update of both D, then one of both G
 BATCH_SIZE = 64          # pictures of each domain in an update
 D_LEARNING_RATE = 4e-4   # for Adam
-G_LEARNING_RATE = 2e-3   # the same
+G_LEARNING_RATE = 2e-3   # five times D's
 BETA1 = 0.5              # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.998   # EMA decay of G's weights, used for sampling, in [0, 1); 0 uses the raw weights
 SEED = 0                 # random seed
@@ -84,7 +82,7 @@ def judged(h, training):
     for number in range(2, depth + 1):
         h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)                  # [B, 7, 7, 2 WIDTH]
         h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
-    h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1', bias=False)
+    h = ops.dense(h, HIDDEN, 'dense1', bias=False)
     h = ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
     return ops.dense(h, 1, 'dense2')
 

@@ -10,7 +10,6 @@ repeats it.
 
 Page: docs/autoencoders.md
 """
-import math
 
 import data
 import ops
@@ -50,7 +49,7 @@ def encoder(x):
         h, first = ops.max_pool(h)                                                    # [B, 14, 14, WIDTH]
         h = ops.conv(h, 2 * WIDTH, 'conv2', size=5, stride=1, activation=tf.nn.relu)  # [B, 14, 14, 2 WIDTH]
         h, second = ops.max_pool(h)                                                   # [B, 7, 7, 2 WIDTH]
-        return ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), CODE_SIZE, 'code'), (first, second)
+        return ops.dense(h, CODE_SIZE, 'code'), (first, second)
 
 
 def decoder(code, switches):
@@ -95,9 +94,7 @@ def main():
         return {'original': test[:COLUMNS], 'reconstructed': decoder(*encoder(test[:COLUMNS]))}
 
     def measures():
-        sums = tf.map_fn(lambda i: tf.reduce_sum(squared_error(test[i:i + 500])),  # all at once would take gigabytes
-                         tf.range(0, len(test_images), 500), tf.float32, parallel_iterations=1)
-        return {'test_error': tf.reduce_sum(sums) / len(test_images)}
+        return {'test_error': tf.reduce_mean(ops.in_blocks(squared_error, test))}
 
     _, found = run.train(globals(), updates=[update], scalars={'loss': loss}, pictures=pictures, measures=measures,
                          networks={'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})

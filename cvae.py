@@ -42,7 +42,7 @@ CHECKPOINT_EVERY = 5000   # steps between checkpoints
 def encoder(x, y):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [0, 1], classes y [B, K] -> m, log_var [B, Z_DIM] of q(z|x, y)."""
     with ops.network('encoder'):
-        h = ops.dense_stack(tf.concat([tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS]), y], 1), HIDDEN)
+        h = ops.dense_stack(tf.concat([ops.flat(x), y], 1), HIDDEN)
         return ops.dense(h, Z_DIM, 'm'), ops.dense(h, Z_DIM, 'log_var')
 
 

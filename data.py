@@ -164,6 +164,15 @@ def few_labels(labels, count, seed=0):
     return np.stack(drawn, 1).ravel()
 
 
+def labelled(images, labels, count, seed, batch_size):
+    """A few labelled examples: (the images [count, ...] of `few_labels`, a batch of them, their labels) as tensors [B, ...], [B].
+
+    B: batch_size, or count where that is less.
+    """
+    few = few_labels(labels, count, seed)
+    return images[few], *batches((images[few], labels[few]), min(batch_size, len(few)), 'labelled')
+
+
 def fingerprint(name, size, channels):
     """A text that changes with the pictures in a folder, once decoded; '' for the other sets, which never change."""
     name = full_name(name)

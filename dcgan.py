@@ -8,8 +8,6 @@ learns to make images that D takes for real. Strided convolutions instead of poo
 
 Page: docs/dcgan.md
 """
-import math
-
 import data
 import ops
 import run
@@ -80,7 +78,6 @@ def discriminator(x, training):
         for number in range(2, depth + 1):
             h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)        # [B, 7, 7, 2 WIDTH]
             h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
-        h = tf.reshape(h, [-1, math.prod(h.shape[1:])])
         if depth == 2:
             h = ops.dense(h, HIDDEN, 'dense1', bias=False)
             h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.leaky_relu)

@@ -64,7 +64,7 @@ def generator(z, training):
 def discriminator(x):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1]; sigmoid(logits) = D(x), that x is real."""
     with ops.network('discriminator'):
-        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
+        h = x
         for number, units in enumerate(D_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}', activation=activation)
             h = ops.dropout(h, DROPOUT, f'dropout{number}')

@@ -37,6 +37,7 @@ TURN = 0.44              # radians that they are turned by, at most, in (0, 1]
 # networks
 WIDTH = 64               # channels of the layer nearest to the pixels; each layer further in has twice as many
 HIDDEN = 256             # units of a fully connected layer
+Q_HIDDEN = 128           # units of the layer of Q, behind D's
 
 # training
 STEPS = 5000             # one step is one update of D and Q, then one of G
@@ -67,7 +68,7 @@ def discriminator(x, training):
 def recognition(features, training):
     """D's features [B, HIDDEN] -> Q(c|x): logits [B, CATEGORIES], and the means [B, CONTINUOUS] of Gaussians of variance 1."""
     with ops.network('recognition', initializer=ops.normal(0.02)):
-        h = ops.dense(features, 128, 'dense1', bias=False)
+        h = ops.dense(features, Q_HIDDEN, 'dense1', bias=False)
         h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
         return ops.dense(h, CATEGORIES, 'category'), ops.dense(h, CONTINUOUS, 'code')
 

@@ -102,7 +102,7 @@ def detail_discriminator(low, h):
     with ops.network(f'{side}x{side}_discriminator'):
         h = ops.conv(tf.concat([low + h, low], 3), WIDTH, 'conv1', activation=tf.nn.leaky_relu)
         h = ops.conv(h, 2 * WIDTH, 'conv2', activation=tf.nn.leaky_relu)
-        return ops.dense(tf.reshape(h, [-1, h.shape[1] * h.shape[2] * h.shape[3]]), 1, 'logits')
+        return ops.dense(h, 1, 'logits')
 
 
 def drawn(z, *planes, training):

@@ -74,18 +74,25 @@ def seeded(draw, name):
 
 # A layer may end in an `activation`, a function from a tensor to a tensor, whose nodes are in the layer's box.
 
+def flat(x):
+    """x [B, ...] -> [B, n]."""
+    return x if x.shape.ndims == 2 else tf.reshape(x, [-1, math.prod(x.shape[1:])])
+
+
 def dense(x, units, name, bias=True, activation=None):
-    """x [B, n] -> [B, units]: activation(x W + b)."""
+    """x [B, ...], `flat` -> [B, units]: activation(x W + b)."""
     with tf.variable_scope(name):
+        x = flat(x)
         return _finished(tf.matmul(x, weights([x.shape[1], units])), bias, activation)
 
 
 def unit_dense(x, units, name, gain=None, activation=None):
-    """x [B, n] -> [B, units]: activation(g x V / |V| + b), |V| the lengths of V's columns, so that g are those of the weights.
+    """x [B, ...], `flat` -> [B, units]: activation(g x V / |V| + b), |V| the lengths of V's columns, g so those of the weights.
 
     Weight normalization (Salimans & Kingma 2016, arXiv:1602.07868, eq. 2). gain: what g stays at; if None, it is trained, from 1.
     """
     with tf.variable_scope(name):
+        x = flat(x)
         v = tf.identity(weights([x.shape[1], units]))
         g = tf.get_variable('g', [units], initializer=tf.ones_initializer()) if gain is None else gain
         return _finished(tf.matmul(x, v) * (g / _lengths(v)), True, activation)  # not V is divided, which is larger
@@ -124,9 +131,7 @@ def maxout(x, units, pieces, name):
 
 
 def dense_stack(x, units, activation=tf.nn.relu):
-    """x [B, ...], as [B, n], through the layers dense1, dense2, ... of `units`, a number for each -> [B, units[-1]]."""
-    if x.shape.ndims > 2:
-        x = tf.reshape(x, [-1, math.prod(x.shape[1:])])
+    """x [B, ...] through the layers dense1, dense2, ... of `units`, a number for each -> [B, units[-1]]."""
     for number, count in enumerate(units, 1):
         x = dense(x, count, f'dense{number}', activation=activation)
     return x
@@ -147,7 +152,7 @@ def conv_stack(x, width, training, activation=tf.nn.leaky_relu):
     for number in range(2, depth(*x.shape[2:]) + 1):
         h = conv(h, width << number - 1, f'conv{number}', bias=False)            # [B, 7, 7, 2 width]
         h = batch_norm(h, training, f'conv{number}_norm', activation=activation)
-    return tf.reshape(h, [-1, math.prod(h.shape[1:])])
+    return flat(h)
 
 
 def deconv_stack(h, size, channels, width, training):

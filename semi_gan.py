@@ -77,7 +77,8 @@ def discriminator(*x, classes, training):
 
     with ops.network('discriminator', ops.normal(0.1)):
         h = noisy(tf.concat(x, 0), NOISE)
-        h = ops.conv_stack(h, WIDTH, training) if NETWORKS == 'conv' else tf.reshape(h, [-1, math.prod(h.shape[1:])])
+        if NETWORKS == 'conv':
+            h = ops.conv_stack(h, WIDTH, training)
         for number, units in enumerate(D_HIDDEN[-1:] if NETWORKS == 'conv' else D_HIDDEN, 1):
             features = ops.unit_dense(h, units, f'dense{number}', GAIN, tf.nn.relu)
             h = noisy(features, HIDDEN_NOISE)
@@ -93,12 +94,11 @@ def main():
     tf.set_random_seed(SEED)
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
-    few = data.few_labels(labels, LABELS, LABEL_SEED)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         seen = [x, augment.turned_by_chance(x, TURN)] if INVARIANCE else [x]
         z = ops.uniform([BATCH_SIZE, Z_DIM], 'z')
-        labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
+        few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
         if TURN:
             labelled = augment.turned_by_chance(labelled, TURN, 'turn_labelled')
 
@@ -115,7 +115,7 @@ def main():
             labels=label, logits=labelled_logits), name='class_loss')
         d_loss = tf.reduce_mean(tf.nn.softplus(-real) + tf.nn.softplus(made), name='d_loss') # -log D(x) - log(1 - D(G(z)))
         apart = tf.reduce_mean(features[:BATCH_SIZE], 0) - tf.reduce_mean(fake_features, 0)
-        g_loss = tf.reduce_mean(tf.square(apart), name='g_loss')                             # |E f(x) - E f(G(z))|^2
+        g_loss = tf.reduce_mean(tf.square(apart), name='g_loss')                             # |E f(x) - E f(G(z))|^2 / n
         scalars = {'class_loss': class_loss, 'd_loss': d_loss, 'g_loss': g_loss,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(made), name='D_G_z')}
@@ -135,7 +135,7 @@ def main():
     def classifier(x):
         return tf.nn.softmax(discriminator(x, classes=classes, training=False)[0])
 
-    run.train(globals(), updates=[g_step], scalars=scalars, scores={'real': real, 'fake': made}, labelled=images[few],
+    run.train(globals(), updates=[g_step], scalars=scalars, scores={'real': real, 'fake': made}, labelled=few,
               measures=run.on_test_set(globals(), 'test_error', classifier, run.wrong),
               networks={'generator': run.network(generator, 'images', z=run.uniform(Z_DIM, 0.0, 1.0)),
                         'classifier': run.network(classifier, 'probabilities', images=run.images(IMAGE_SIZE, CHANNELS))})

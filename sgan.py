@@ -80,11 +80,10 @@ def main():
     tf.set_random_seed(SEED)
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
-    few = data.few_labels(labels, LABELS, LABEL_SEED)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         seen = [x, augment.turned_by_chance(x, TURN)] if INVARIANCE else [x]
-        labelled, label = data.batches((images[few], labels[few]), min(BATCH_SIZE, len(few)), 'labelled')
+        few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
         if TURN:
             labelled = augment.turned_by_chance(labelled, TURN, 'turn_labelled')
         z = ops.noise([BATCH_SIZE, Z_DIM])
@@ -117,7 +116,7 @@ def main():
         return tf.nn.softmax(discriminator(x, classes=classes, training=False)[:, :-1])            # P(y|x, real)
 
     run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores={'real': real_logits, 'fake': fake_logits},
-              labelled=images[few],
+              labelled=few,
               measures=run.on_test_set(globals(), 'test_error', classifier, run.wrong),
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM)),
                         'classifier': run.network(classifier, 'probabilities', images=run.images(IMAGE_SIZE, CHANNELS))})

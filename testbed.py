@@ -79,7 +79,7 @@ def features(x, network='discriminator'):
             return h
         h = ops.conv(x, WIDTH, 'conv1', activation=tf.nn.leaky_relu)         # [B, 14, 14, WIDTH]
         h = ops.conv(h, 2 * WIDTH, 'conv2', activation=tf.nn.leaky_relu)     # [B, 7, 7, 2 WIDTH]
-        return ops.dense(tf.reshape(h, [-1, 7 * 7 * 2 * WIDTH]), FEATURES, 'dense1', activation=tf.nn.leaky_relu)
+        return ops.dense(h, FEATURES, 'dense1', activation=tf.nn.leaky_relu)
 
 
 def logits(h, outputs=1, network='discriminator'):

@@ -89,14 +89,14 @@ def main():
     with tf.name_scope('losses'):
         prior = tf.reduce_sum(tf.exp(log_var) - (1 + log_var) + tf.square(m), 1) / 2            # KL(q(z|x) || N(0, 1))
         apart = tf.square(real_features - fake_features[:BATCH_SIZE])
-        likelihood = tf.reduce_sum(apart, 1) / (2 * VARIANCE)                                   # -log p(Dis_l(x)|z)
-        prior, likelihood = tf.reduce_mean(prior, name='prior'), tf.reduce_mean(likelihood, name='likelihood')
+        reconstruction = tf.reduce_sum(apart, 1) / (2 * VARIANCE)                               # -log p(Dis_l(x)|z) + const.
+        prior, reconstruction = tf.reduce_mean(prior, name='prior'), tf.reduce_mean(reconstruction, name='reconstruction')
         # -L_GAN = -log D(x) - log(1 - D(G(z))), and G's part of it, -log D(G(z))
         d_loss = tf.add(tf.reduce_mean(tf.nn.softplus(-real_logits)), tf.reduce_mean(tf.nn.softplus(fake_logits)), name='d_loss')
         fooling = tf.reduce_mean(tf.nn.softplus(-fake_logits))
-        e_loss = tf.add(prior, likelihood, name='e_loss')
-        g_loss = tf.add(fooling, GAMMA * likelihood, name='g_loss')
-        scalars = {'d_loss': d_loss, 'e_loss': e_loss, 'g_loss': g_loss, 'prior': prior, 'likelihood': likelihood,
+        e_loss = tf.add(prior, reconstruction, name='e_loss')
+        g_loss = tf.add(fooling, GAMMA * reconstruction, name='g_loss')
+        scalars = {'d_loss': d_loss, 'e_loss': e_loss, 'g_loss': g_loss, 'prior': prior, 'reconstruction': reconstruction,
                    'D(x)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
 

@@ -63,7 +63,7 @@ def critic(x):
         return tf.clip_by_value(variable, -CLIP, CLIP)
 
     with ops.network('critic', constraint=clip):  # applied after each update
-        h = tf.reshape(x, [-1, IMAGE_SIZE * IMAGE_SIZE * CHANNELS])
+        h = x
         for number, units in enumerate(C_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}', activation=tf.nn.leaky_relu)
         return ops.dense(h, 1, 'score')

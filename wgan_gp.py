@@ -8,8 +8,6 @@ because the penalty applies to the gradient at each image alone.
 
 Page: docs/wasserstein.md
 """
-import math
-
 import data
 import ops
 import run
@@ -56,7 +54,7 @@ def critic(x):
         for number in range(2, ops.depth(IMAGE_SIZE, CHANNELS) + 1):
             h = ops.conv(h, WIDTH << number - 1, f'conv{number}')              # [B, 7, 7, 2 WIDTH]
             h = ops.layer_norm(h, f'conv{number}_norm', activation=tf.nn.leaky_relu)
-        h = ops.dense(tf.reshape(h, [-1, math.prod(h.shape[1:])]), HIDDEN, 'dense1')
+        h = ops.dense(h, HIDDEN, 'dense1')
         h = ops.layer_norm(h, 'dense1_norm', activation=tf.nn.leaky_relu)
         return ops.dense(h, 1, 'score')
 

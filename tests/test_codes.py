@@ -222,13 +222,13 @@ def test_who_learns_from_what_in_vae_gan(build):
     s = built.given['scalars']
     with built.session() as session:
         found = session.run(s)
-    assert found['e_loss'] == pytest.approx(found['prior'] + found['likelihood'], rel=1e-5)
+    assert found['e_loss'] == pytest.approx(found['prior'] + found['reconstruction'], rel=1e-5)
 
     def learns(loss, network):
         return any(gradient is not None for gradient in tf.gradients(s[loss], tf.trainable_variables(f'{network}/')))
 
     assert learns('prior', 'encoder') and not learns('prior', 'decoder')
-    assert learns('likelihood', 'encoder') and learns('likelihood', 'decoder') and learns('g_loss', 'decoder')
+    assert learns('reconstruction', 'encoder') and learns('reconstruction', 'decoder') and learns('g_loss', 'decoder')
 
 
 def test_the_prior_of_vae_gan_is_the_divergence_from_n01(build):

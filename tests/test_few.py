@@ -1,5 +1,5 @@
 """ada_gan.py: each change of a picture as NumPy makes it, what gradients go back through it, and p from what D says."""
-import augment
+import ada_gan
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def chances(*happening, count=6):
 
 
 def changed(x, u, p=0.5):
-    return evaluate(augment.augmented(tf.constant(x), tf.constant(u), tf.constant(p), ALL))
+    return evaluate(ada_gan.augmented(tf.constant(x), tf.constant(u), tf.constant(p), ALL))
 
 
 @pytest.fixture(params=[(9, 3), (16, 1)], ids=['odd', 'grey'])
@@ -88,7 +88,7 @@ def test_gradients_go_back_to_where_a_pixel_came_from():
     """All five are linear in the picture, but for an offset: a difference of any length has the slope of the gradient."""
     x, u = np.tanh(random(6, 8, 8, 3)).astype('f'), chances(*range(5))
     given, weights = tf.constant(x), random(6, 8, 8, 3, seed=2)
-    y = augment.augmented(given, tf.constant(u), tf.constant(0.5), ALL)
+    y = ada_gan.augmented(given, tf.constant(u), tf.constant(0.5), ALL)
     found = evaluate(tf.gradients(tf.reduce_sum(y * weights), given)[0])
     for d in random(3, 6, 8, 8, 3, seed=3):
         slope = np.sum((changed(x + d, u) - changed(x, u)) * weights)
@@ -117,7 +117,7 @@ def test_p_follows_what_d_says_of_real_pictures(target, p, build):
 
 
 def test_pictures_beyond_the_first_are_not_used(build):
-    built = build('ada_gan', PICTURES=20)
+    built = build('ada_gan', TRAIN_COUNT=20)
     shapes = {v.op.name: v.shape.as_list() for v in tf.local_variables()}
     assert shapes['data/images'][0] == 20
     assert built.given['scalars']['p'].shape == []
