@@ -102,8 +102,7 @@ def _yardstick(dataset, count, shape, by_class):
     (train, labels), (test, test_labels) = _pictures(dataset, 'train', shape), _pictures(dataset, 'test', shape)
     expected = measures.stacked_shares(labels) if dataset == 'stacked_mnist' else None
     most = min(len(train), len(test))
-    if count > most:
-        raise files.UserError(f'{dataset} has only {most} pictures to stand for real ones: use --count {most} or less')
+    _check_most(dataset, count, most)
     extract = features.extractor(dataset, shape[-1])
     chosen = measures.subset(train, count)
     reference, some = extract(chosen)[0], measures.subset(test, count)
@@ -231,7 +230,7 @@ class Watch:
         numbers = {self.columns[0]: measures.frechet_distance(self._reference, found)}
         if self.labels is not None:
             numbers |= judge.row(self._reference, self._known, found, asked, self._answers()(images, p), self._classes)
-        return {name: numbers[name] for name in self.columns}
+        return {name: numbers[name] for name in self.columns if name in numbers}    # of other pictures a class may be too small
 
 
 def report(folder, dataset, shape, along):
@@ -256,7 +255,7 @@ def report(folder, dataset, shape, along):
         if name in model and name in real)
     worst = f'; {worst_class(result)}' if result['classes'] else ''
     return ({name: model[name] for name in measures.AIM if name in model},
-            f'{count:,} samples (real pictures): {numbers}{worst}; all of it in {folder / "metrics.json"}')
+            f'{result["count"]:,} samples (real pictures): {numbers}{worst}; all of it in {folder / "metrics.json"}')
 
 
 def worst_class(result):
@@ -275,11 +274,11 @@ def samples(folder, dataset, shape, count, seed, best=False):
     that takes pictures is given the run's test pictures, and the classes are those that they show.
     """
     names = data.class_names(dataset, shape[0], shape[2])
-    if (found := savedmodel.translator(folder, best)) is not None:
-        generate, images, labels = found
+    generate = savedmodel.sampled(folder, best=best)
+    if networks.translates(generate.inputs, generate.output):
+        images, labels = savedmodel.given(folder, generate)
         known = names and labels is not None and labels.max() < len(names)
         return savedmodel.translated(generate, measures.subset(images, count)), measures.subset(labels, count) if known else None
-    generate = savedmodel.generator(folder, best)
     known = names and runfolder.read(folder)['classes'] == list(names)
     labels = None
     if known and networks.classes_of(generate.inputs) == len(names):
@@ -296,5 +295,11 @@ def check_count(dataset, shape, count):
     of_folder = {} if dataset in data.NAMES else {'size': shape[0], 'channels': shape[2]}
     with contextlib.redirect_stdout(io.StringIO()):
         most = min(len(data.load(dataset, split, **of_folder)[0]) for split in ('train', 'test'))
+    _check_most(dataset, count, most)
+
+
+def _check_most(dataset, count, most):
+    if most < MIN_COUNT:
+        raise files.UserError(f'{dataset} has only {most} pictures to stand for real ones, and measuring takes {MIN_COUNT}')
     if count > most:
         raise files.UserError(f'{dataset} has only {most} pictures to stand for real ones: use --count {most} or less')

@@ -75,12 +75,11 @@ class Explorer:
 
     def invert(self, path, negative):
         """(points of a picture file, its error)."""
-        import invert
         from plumbing import inversion
 
-        image = invert.read([path], self.generate.shape, negative)
+        image = inversion.pictures([path], self.generate.shape, negative)
         if self._inverter is None:
-            self._inverter = inversion.Inverter(self.generate, invert.encoder(self.run), steps=DESCENT)
+            self._inverter = inversion.Inverter(self.generate, inversion.encoder(self.run), steps=DESCENT)
         point, errors, _ = self._inverter(image)
         return point, float(errors[0])
 

@@ -37,9 +37,9 @@ def main(arguments=None):
                                   'latents of pictures')
         classes = drawing.numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
         images, labels = test_pictures(given.run, generate.shape, given.test) if given.test else \
-            (read(given.pictures, generate.shape, given.negative), None)
+            (inversion.pictures(given.pictures, generate.shape, given.negative), None)
         starts, steps = given.starts or inversion.STARTS, inversion.STEPS if given.steps is None else given.steps
-        inverter = inversion.Inverter(generate, encoder(given.run), starts, steps, classes)
+        inverter = inversion.Inverter(generate, inversion.encoder(given.run), starts, steps, classes)
         points, errors, _ = inverter(images)
         found = generate.draw(points)
         latents.write(given.npz, points, generate.sum, error=errors, **({} if labels is None else {'labels': labels}))
@@ -54,25 +54,6 @@ def main(arguments=None):
         print(f'wrote {given.npz} and {given.png}')
 
 
-def read(paths, shape, negative):
-    """Picture files -> uint8 [N, *shape]. Raises UserError for one that cannot be read."""
-    from plumbing import decoder
-
-    images = []
-    for path in paths:
-        try:
-            images.append(decoder.decode(path, shape[0], shape[2])[0])
-        except files.UserError:
-            raise
-        except IsADirectoryError:
-            raise files.UserError(f'{path} is a folder: give picture files') from None
-        except Exception as error:  # damaged bytes make the decoders raise anything
-            why = getattr(error, 'strerror', None) or files.reason(error)
-            raise files.UserError(f'{path} cannot be read ({why}): give PNG, JPEG, GIF, WebP or BMP files') from None
-    images = np.stack(images)
-    return 255 - images if negative else images
-
-
 def test_pictures(run, shape, count):
     """(`count` test pictures of a run's data set, uint8 [count, *shape], their labels, or None where it has none)."""
     import data
@@ -84,16 +65,6 @@ def test_pictures(run, shape, count):
     if len(images) < count:
         raise files.UserError(f'{dataset} has {len(images)} test pictures: give --test {len(images)} or less')
     return measures.subset(images, count), None if labels is None else measures.subset(labels, count)
-
-
-def encoder(run):
-    """The encoder of a run, or None if it has none of images alone."""
-    from plumbing import networks, runfolder, savedmodel
-
-    described = runfolder.read(run)['networks'].get('encoder')
-    if not described or not networks.makes_codes(networks.inputs_of(described), described['output']):
-        return None
-    return savedmodel.Loaded(run, 'encoder')
 
 
 def beside(images, found):

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import pathlib
 import signal
 import socket
 import subprocess
@@ -107,10 +106,7 @@ def supervise(processes):
 def main(arguments=None):
     with files.one_line_errors():
         given = parse(arguments)
-        script = given.script if given.script.exists() else pathlib.Path(__file__).with_name(str(given.script))
-        if not script.is_file():
-            raise files.UserError(f'there is no script {given.script}: give one of this project, such as dcgan.py')
-        command, processes = [sys.executable, str(script), *given.arguments], []
+        command, processes = [sys.executable, str(flags.script(given.script)), *given.arguments], []
         try:
             for rank, environment in enumerate(environments(given.workers)):
                 processes.append(Process(rank, command, environment))

@@ -44,16 +44,16 @@ def measured(path, given):
     run = path.is_dir()
     dataset = data.full_name(given.dataset or runfolder.read_settings(path)['DATASET'])
     count = given.count or evaluation.COUNT.get(dataset, 10000)
-    images, labels = (savedmodel.samples(path, 1, given.seed, given.best), None) if run else archives.read(path)
-    if images.ndim != 4:
+    images, labels = (None, None) if run else archives.read(path)
+    shape = savedmodel.sampled(path, best=given.best).shape if run else images.shape[1:]
+    if len(shape) != 3:
         raise files.UserError(f'{path} makes points, not images: there is nothing to compare with {dataset}')
-    shape = images.shape[1:]
     if not given.count and dataset not in data.NAMES:
         count = evaluation.default_count(dataset, shape)
+    evaluation.check_count(dataset, shape, count)
     if run:
-        if given.count:
-            evaluation.check_count(dataset, shape, count)
         images, labels = evaluation.samples(path, dataset, shape, count, given.seed, given.best)
+        count = count if given.count else min(count, len(images))       # of pictures that are translated there may be fewer
     drawn = path if run else path.parent if len(given.paths) == 1 else None
     return evaluation.measure(images, dataset, count, labels, drawn)
 

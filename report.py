@@ -12,6 +12,7 @@ import io
 import json
 import pathlib
 
+import viz
 from plumbing import files, flags, measures
 
 import jinja2
@@ -194,8 +195,8 @@ def parse(arguments):
         flags.run_folder(run)
     if given.html and given.html.suffix.lower() not in ('.html', '.htm'):
         raise files.UserError(f'{given.html} is not the name of a page: it must end in .html or .htm')
-    if given.html and given.html.is_dir():
-        raise files.UserError(f'{given.html} is a folder: give the name of a file in it')
+    if given.html:
+        viz.not_a_folder(given.html)
     return given
 
 

@@ -206,11 +206,12 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
                         record.picture(step, _picture(sample, draw))
 
                     # Save
-                    if _due(settings, 'CHECKPOINT_EVERY', step) or step == steps or team.stops(caught):
+                    stop = team.stops(caught)           # asked once: what is caught while this step is saved stops the next one
+                    if _due(settings, 'CHECKPOINT_EVERY', step) or step == steps or stop:
                         _check_weights(session, team, finite, step, folder)
                         record.checkpoint(step, session, saver)
                         record.networks(step, networks, sample.weights())
-                    if team.stops(caught):
+                    if stop:
                         break
             if stop := team.stops(caught):
                 again = 'run the same command without --fresh' if FRESH else 'run the same command'

@@ -35,10 +35,11 @@ pairs of input and output. --network names another network of the run that makes
 import argparse
 import functools
 import math
+import pathlib
 import re
 
 import viz
-from plumbing import archives, drawing, files, flags, latents, measures, networks
+from plumbing import archives, drawing, files, flags, folders, latents, measures, networks
 
 import imageio.v3 as iio
 import numpy as np
@@ -71,6 +72,12 @@ def known_classes(generate, folder, points, labels):
             **{name.casefold(): number for number, name in enumerate(classes)}}, labels
 
 
+def asked(given, name):
+    """Whether an argument was given; 0 is a number like others."""
+    value = getattr(given, name)
+    return value is not None and value is not False
+
+
 def translate(given, network):
     """What the arguments ask of a network that makes images of images: the path of what is written.
 
@@ -78,7 +85,7 @@ def translate(given, network):
     """
     from plumbing import translating
 
-    if flag := next((flag for name, flag in LATENT.items() if getattr(given, name) not in (None, False)), None):
+    if flag := next((flag for name, flag in LATENT.items() if asked(given, name)), None):
         raise files.UserError(f'the {given.network} of {given.run} takes images, not latents: leave out {flag}')
     source = translating.Source(network, given.input, given.run, given.network)
     if given.count and given.count > source.count:
@@ -251,7 +258,7 @@ def parse(arguments):
         clash = {'latents': ['seed'], 'arithmetic': ['index', 'count', 'numbered', 'files', 'interpolate', 'directions'],
                  'directions': ['direction', 'count', 'numbered'], 'input': list(LATENT)}[name]
         for other in clash if getattr(given, name) else []:
-            if getattr(given, other) not in (None, False):
+            if asked(given, other):
                 parser.error(f'--{name} and {LATENT.get(other, f"--{other}")} do not go together: leave one of them out')
     if given.by is not None and given.direction is None and not given.directions:
         parser.error('--by is how far to move along a --direction: give one, or --directions')
@@ -282,7 +289,7 @@ def parse(arguments):
             raise files.UserError(f'{given.files} is a file: give the name of a new folder')
         if given.files.exists() and any(given.files.iterdir()):
             raise files.UserError(f'{given.files} is not empty: give the name of a new folder')
-        if given.input and given.files.is_relative_to(given.input.resolve()):
+        if given.input and given.files.is_relative_to(pathlib.Path(folders.halved(str(given.input))[0]).resolve()):
             raise files.UserError(f'{given.files} is in {given.input}, and would be translated next time: give another folder')
     return given
 

@@ -44,9 +44,7 @@ def parse(arguments):
 
 
 def _script(path):
-    path = path if path.exists() else pathlib.Path(__file__).with_name(str(path))
-    if not path.is_file():
-        raise files.UserError(f'there is no script {path.name}: give one of this project, such as dcgan.py')
+    path = flags.script(path)
     try:
         constants = flags.written(path)
     except (SyntaxError, ValueError):

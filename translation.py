@@ -223,22 +223,14 @@ def resnet(x, channels, width, blocks):
 def patchgan(x, width, layers, norm):
     """x [B, s, s, c] -> logits [B, h, w, 1], one for each patch of the pictures. Isola et al. 2016, section 6.1.2.
 
-    The first `layers` layers halve the side, two more do not; a logit sees a patch of `patch(layers)` pixels a side, 70 with 3
-    layers as in the paper. norm: function (h, name=, activation=) of a layer; the first and the last have none.
+    The first `layers` layers halve the side, two more do not; a logit sees a patch of 16, 34, 70 pixels a side with 1, 2, 3
+    layers; the paper has 3. norm: function (h, name=, activation=) of a layer; the first and the last have none.
     """
     h = ops.conv(x, width, 'conv1', activation=tf.nn.leaky_relu)
     for number in range(2, layers + 2):
         h = ops.conv(h, width * min(2 ** (number - 1), 8), f'conv{number}', stride=2 if number <= layers else 1, bias=False)
         h = norm(h, name=f'conv{number}_norm', activation=tf.nn.leaky_relu)
     return ops.conv(h, 1, 'logits', stride=1)
-
-
-def patch(layers):
-    """The side in pixels of what a logit of `patchgan` sees: 16, 34, 70, ... for 1, 2, 3, ... layers."""
-    side = 4 + 3                                                                     # two layers of 4x4 without stride
-    for _ in range(layers):
-        side = 2 * (side - 1) + 4
-    return side
 
 
 def pooled(fake, name, size):

@@ -17,6 +17,7 @@ FIGURES = '.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.pdf', '.svg'   # 
 SHARED = [               # columns that are one quantity, and so share a panel of `curves`
     ('D(x)', 'D(G(z))'), ('real_score', 'fake_score'), ('d_fake_updates', 'g_updates', 'd_real_updates'),
     ('test_error', 'noisy_test_error', 'pca_error'), ('gan_test', 'gan_test_worst')]
+FRAME = 150              # milliseconds of a picture of a `film`
 FEW = 50                 # of fewer values than these `curves` draws each as a point
 MARGIN = 6               # pixels around text
 
@@ -40,18 +41,18 @@ def grid(images, columns=None, gap=2, zoom=None, labels=()):
     return picture[:, :, 0] if picture.shape[2] == 1 else picture
 
 
-def by_class(images, classes, most=10):
-    """uint8 [N, H, W, C], in turn one of each class -> a picture as `grid` makes it: a named row for each, of `most` at most."""
-    columns = [images[start:start + len(classes)] for start in range(0, len(images), len(classes))][:most]
+def by_class(images, classes):
+    """uint8 [N, H, W, C], in turn one of each class -> a picture as `grid` makes it: a named row for each, of ten at most."""
+    columns = [images[start:start + len(classes)] for start in range(0, len(images), len(classes))][:10]
     rows = np.stack(columns, 1)                                                                # [K, columns, H, W, C]
     return grid(rows.reshape(-1, *images.shape[1:]), len(columns), labels=[files.one_line(name)[:20] for name in classes])
 
 
-def numbered(images, columns=None, zoom=None):
+def numbered(images, zoom=None):
     """The picture that `grid` makes, with each image's number, from 0, in its corner; zoom: if None, `zoom_of` them."""
     _, height, width, _ = images.shape
     zoom = zoom or zoom_of(images, numbered=True)
-    columns = columns or math.ceil(math.sqrt(len(images)))
+    columns = math.ceil(math.sqrt(len(images)))
     picture = Image.fromarray(grid(images, columns, zoom=zoom))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
     for number in range(len(images)):
@@ -90,12 +91,12 @@ def zoom_of(images, numbered=False):
     return max(zoom, math.ceil(48 / min(height, width))) if numbered else zoom
 
 
-def judged(images, judgements, height=3):
-    """uint8 [N, H, W, C] -> [N, H + height, W, C]: below each image a bar, as long as its judgement [N] in [0, 1] is high."""
+def judged(images, judgements):
+    """uint8 [N, H, W, C] -> [N, H + 3, W, C]: below each image a bar, as long as its judgement [N] in [0, 1] is high."""
     count, _, width, channels = images.shape
     lit = np.arange(width) < np.rint(judgements * width)[:, None]                    # [N, W]
     bars = np.where(lit, 255, 64).astype(np.uint8)[:, None, :, None]
-    return np.concatenate([images, np.broadcast_to(bars, [count, height, width, channels])], axis=1)
+    return np.concatenate([images, np.broadcast_to(bars, [count, 3, width, channels])], axis=1)
 
 
 def checked(path, suffixes=PICTURES):
@@ -112,7 +113,7 @@ def not_a_folder(path):
     return path
 
 
-def film(path, pictures, milliseconds=150):
+def film(path, pictures):
     """Writes an animated GIF of the PNG files `pictures`; it loops, and stays on the last one for longer.
 
     Files that are damaged, or not of the size and mode of most, are left out with a line on stderr; if none is left there is
@@ -122,7 +123,7 @@ def film(path, pictures, milliseconds=150):
     if not pictures:
         print(f'there is no picture to make {files.one_line(path)} of', file=sys.stderr)
         return
-    durations = [milliseconds] * (len(pictures) - 1) + [milliseconds * 10]
+    durations = [FRAME] * (len(pictures) - 1) + [10 * FRAME]
     frames = (Image.open(picture) for picture in pictures)  # read one at a time: all of them may be a gigabyte
     with files.replacing(path) as temporary:
         next(frames).save(temporary, save_all=True, append_images=frames, loop=0,

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from plumbing import cluster, code, files, graph
+from plumbing import cluster, code, files, graph, runfolder
 from plumbing.files import UserError
 
 import numpy as np
@@ -173,8 +173,7 @@ class Team:
             for name, ours in chief.items():
                 theirs = other[name]
                 if name == 'settings':
-                    same = ours.get('PICTURES') and ours.get('PICTURES') == theirs.get('PICTURES')  # perhaps in another place
-                    free = ('RUN_DIR', 'DATA_DIR', *(['DATASET'] if same else []))
+                    free = 'RUN_DIR', 'DATA_DIR', *runfolder.moved(ours, theirs)
                     for constant in ours:
                         if constant not in free and ours[constant] != theirs.get(constant):
                             raise UserError(f'{constant} is {ours[constant]!r} for {pair[0]} but {theirs.get(constant)!r} for '

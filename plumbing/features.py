@@ -10,7 +10,6 @@ import functools
 import hashlib
 import math
 import pathlib
-import zipfile
 
 from plumbing.files import UserError
 from plumbing.measures import by_size
@@ -51,8 +50,9 @@ def extractor(dataset, channels=1):
     """Returns `extract(images)` for a data set: uint8 [N, H, W, C] -> (features float32 [N, 64], probabilities [N, 10]).
 
     `mnist` and `fashion_mnist` have a classifier, and `stacked_mnist` has MNIST's on each channel, [N, 192] and [N, 1000];
-    for everything else it is `random_features`, and the probabilities are None. Pictures of another size than the
-    classifier's, and colour, are converted by `fitted`.
+    for everything else the network is an untrained one, with features [N, 64] in (-1, 1) of the pictures at 32x32, the same for
+    everybody, and the probabilities are None: it sees coarse shape, colour and contrast, not meaning, and is good for comparing
+    models on one data set, no more. Pictures of another size than the classifier's, and colour, are converted by `fitted`.
     Built once for a process, in a graph and session of its own, whatever graph is the default; a call adds no
     operation, so a training loop may call it as often as it likes. `extract.name` names the network and its version.
     Raises UserError if the weights are missing or altered, and `extract` does for images of the wrong size.
@@ -93,15 +93,6 @@ def _on_each_channel(extract):
 def features(images, dataset):
     """Pictures uint8 [N, H, W, C] -> (features float32 [N, 64] in (-1, 1), class probabilities float32 [N, 10])."""
     return extractor(dataset, images.shape[-1])(images)
-
-
-def random_features(images):
-    """Pictures uint8 [N, H, W, C] of any size -> features float32 [N, 64] in (-1, 1) of an untrained network.
-
-    Three random convolutions and a random projection of the picture at 32x32, the same for everybody (stateless, seed
-    0). They see coarse shape, colour and contrast, not meaning: good for comparing models on one data set, no more.
-    """
-    return _extractor(None, images.shape[-1])(images)[0]
 
 
 @functools.lru_cache
@@ -154,7 +145,7 @@ def read_weights(dataset):
             weights = {key: archive[key] for key in archive}
     except FileNotFoundError:
         raise UserError(f'{path} is missing: restore it from the repository') from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
+    except Exception:                       # damaged files make the parsers raise anything
         weights = {}
     if weights_hash(weights) != expected:
         raise UserError(f'{path} is not the {name} that the metrics are defined by: restore it from the repository')

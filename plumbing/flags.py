@@ -60,6 +60,14 @@ def run_folder(path):
     return path
 
 
+def script(path):
+    """The path of a script: this one, or that of this name in the project. Raises UserError where there is none."""
+    found = path if path.exists() else pathlib.Path(__file__).parents[1] / path.name
+    if not found.is_file():
+        raise files.UserError(f'there is no script {path}: give one of this project, such as dcgan.py')
+    return found
+
+
 def constants(module):
     """{name: value} of the UPPERCASE names of a module's namespace (a dict) that hold a number, a text or a tuple."""
     return {name: value for name, value in module.items() if name.isupper() and isinstance(value, int | float | str | tuple)}

@@ -1,5 +1,5 @@
 """Pictures to latents of a generator, by gradient descent on the distance: Creswell & Bharath 2016, arXiv:1611.05644."""
-from plumbing import codes, files, latents, networks, savedmodel
+from plumbing import codes, decoder, files, latents, networks, runfolder, savedmodel
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,6 +10,31 @@ STARTS = 4          # of each picture; the one that ends nearest is kept
 POOL = 2048         # samples among which the nearest to a picture are its starts
 RATE = 0.1          # of Adam; falls to 0 in a straight line
 PULL = 1e-4         # of latents from N(0, 1) that are longer than draws
+
+
+def pictures(paths, shape, negative):
+    """Picture files -> uint8 [N, *shape]. Raises UserError for one that cannot be read."""
+    images = []
+    for path in paths:
+        try:
+            images.append(decoder.decode(path, shape[0], shape[2])[0])
+        except files.UserError:
+            raise
+        except IsADirectoryError:
+            raise files.UserError(f'{path} is a folder: give picture files') from None
+        except Exception as error:  # damaged bytes make the decoders raise anything
+            why = getattr(error, 'strerror', None) or files.reason(error)
+            raise files.UserError(f'{path} cannot be read ({why}): give PNG, JPEG, GIF, WebP or BMP files') from None
+    images = np.stack(images)
+    return 255 - images if negative else images
+
+
+def encoder(run):
+    """The encoder of a run, or None if it has none of images alone."""
+    described = runfolder.read(run)['networks'].get('encoder')
+    if not described or not networks.makes_codes(networks.inputs_of(described), described['output']):
+        return None
+    return savedmodel.Loaded(run, 'encoder')
 
 
 class Inverter:

@@ -130,7 +130,7 @@ def _metrics(path, dataset):
                 files.one_line(measured))
     except FileNotFoundError:
         return {}, {}, {}, 0, ''
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise files.UserError(f'{path} is damaged: rerun the command of that run, which measures it again') from None
 
 
@@ -190,8 +190,9 @@ def groups(runs):
     found = {}
     for run in runs:
         settings = {name: value for name, value in run.settings.items() if name not in (*PLACES, 'SEED', 'EPOCHS')}
-        if 'PICTURES' in settings:
-            del settings['DATASET']                       # the same pictures may be in another place
+        for name, pictures in runfolder.FOLDERS.items():
+            if pictures in settings:
+                del settings[name]                        # the same pictures may be in another place
         found.setdefault(_key([run.script, settings]), []).append(run)
     return list(found.values())
 

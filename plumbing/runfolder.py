@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import socket
 import sys
 import time
@@ -28,6 +29,7 @@ MADE = (  # by training and by commands, in a run's folder, besides its networks
     'projector', 'projector_config.pbtxt', 'exported', 'inputs.npz', 'labelled.png')
 DECIDE = 'tensorflow', 'processor', 'threads', 'workers'  # those of `_versions` that bits are known to depend on
 FOLDERS = {'DATASET': 'PICTURES', 'SOURCE': 'SOURCE_PICTURES'}  # settings: folders, which may move, and sums of what is in them
+NAME = re.compile(r'\w[\w.-]*')  # of a network, whose folder is in the run's: settings.json may be anybody's
 AGAIN = 'give another --run-dir, or --fresh to start again'
 
 
@@ -51,10 +53,11 @@ def check(folder, script, settings, fresh=False):
             return
         now, before = _plain({'script': script, **settings}), {'script': record['script'], **record['settings']}
         changed = differences(before, now)
-        for name, pictures in FOLDERS.items():
-            if set(changed) == {pictures}:
-                raise files.UserError(f'the pictures in {now[name]} have changed since {folder} was begun with them: they were '
-                                      f'{before.get(pictures)}, now {now.get(pictures)}; {AGAIN}')
+        if changed and set(changed) <= set(FOLDERS.values()):
+            told = [(now[name], *changed[pictures]) for name, pictures in FOLDERS.items() if pictures in changed]
+            places, sums = zip(*((place, f'they were {old}, now {new}') for place, old, new in told), strict=True)
+            raise files.UserError(f'the pictures in {" and ".join(places)} have changed since {folder} was begun with them: '
+                                  f'{"; ".join(sums)}; {AGAIN}')
         if changed:
             told = '; '.join(f'{name} was {old!r}, now {new!r}' for name, (old, new) in changed.items()
                              if name not in FOLDERS.values())
@@ -70,9 +73,13 @@ def _begun(folder):
 
 def differences(before, now):
     """{constant: (its value before, its value now)} where two runs' settings differ in what makes them different runs."""
-    same = [name for name, pictures in FOLDERS.items() if pictures in now and before.get(pictures) == now[pictures]]
     return {name: (before.get(name), now.get(name)) for name in {**before, **now}
-            if name not in (*naming.FREE, *same) and before.get(name) != now.get(name)}
+            if name not in (*naming.FREE, *moved(before, now)) and before.get(name) != now.get(name)}
+
+
+def moved(before, now):
+    """The names of the settings, folders, that may differ, because the pictures in them are the same."""
+    return [name for name, pictures in FOLDERS.items() if pictures in now and before.get(pictures) == now[pictures]]
 
 
 def _plain(record):
@@ -114,8 +121,8 @@ def _remove(folder):
     """Removes what training and commands have made in a folder, and says what."""
     steps = checkpoints.steps(folder / 'checkpoints')
     networks = read(folder, whole=False).get('networks')
-    exported = [name for name in (*networks, 'generator-best') if (folder / name / 'saved_model.pb').exists()] \
-        if isinstance(networks, dict) else []
+    names = [name for name in (*networks, 'generator-best') if NAME.fullmatch(name)] if isinstance(networks, dict) else []
+    exported = [name for name in names if (folder / name / 'saved_model.pb').exists()]
     found = [path for pattern in MADE for path in folder.glob(pattern)]
     found += [*(folder / name for name in exported), folder / 'settings.json']
     size = sum(path.stat().st_size for top in found for path in ([top] if top.is_file() else top.rglob('*')) if path.is_file())
@@ -192,7 +199,7 @@ class Completed:
             self._made = {name: (int(step), str(sha256)) for name, (step, sha256) in record['made'].items()}
             self._scalars = int(record['scalars']['bytes']), str(record['scalars']['sha256'])
             self.lowest = {name: float(value) for name, value in record['lowest'].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             self._made, self._scalars, self.lowest = {}, None, {}
             if os.path.lexists(self._path):
                 print(files.one_line(f'{self._path} is damaged: networks and reports are made again, and scalars.csv is not '
@@ -260,9 +267,9 @@ def read(folder, whole=True):
 def _is_valid(record):
     classes, described = record['classes'], record['networks']
     try:
-        for found in described.values():
+        for name, found in described.items():
             networks.inputs_of(found)
-            assert isinstance(found['output'], str)
+            assert isinstance(found['output'], str) and NAME.fullmatch(name)
         assert classes is None or isinstance(classes, list) and all(isinstance(name, str) for name in classes)
         assert isinstance(record['settings']['DATASET'], str)
         assert all(isinstance(found, dict) for found in record['versions']) and record['versions']

@@ -42,12 +42,12 @@ def export(path, network, values):
         _save(path, session, inputs, {network.output: output})
 
 
-def freeze(folder, path, best=False):
+def freeze(folder, path):
     """Writes the generator of a run as a SavedModel of half its size: weights of 16 bits, and no variables.
 
     Raises files.UserError where there is none, where its weights cannot be constants, and where it cannot be written.
     """
-    loaded = generator(folder, best)
+    loaded = generator(folder)
     definition, given, made = loaded.constant(half=True)
     with tf.Graph().as_default(), tf.Session() as session:
         *inputs, output = tf.import_graph_def(definition, return_elements=[*given.values(), made], name='')
@@ -289,18 +289,6 @@ def _drawn(folder, name, found):
     return found
 
 
-def translator(folder, best=False):
-    """(generator, the test pictures uint8 [N, h, w, c] that it is drawn from, the classes [N] that they show or None) of a run
-    that makes images of images; None of one that makes them of latents.
-
-    Raises files.UserError as `Loaded` and `archives.read` do, and where the two do not fit.
-    """
-    found = Loaded(folder, 'generator-best' if best else 'generator')
-    if not networks.translates(found.inputs, found.output):
-        return None
-    return found, *given(folder, found)
-
-
 def given(folder, network):
     """(the test pictures uint8 [N, h, w, c] that the generator of a run is drawn from, the classes [N] that they show, or None).
 
@@ -325,7 +313,7 @@ def samples(folder, count, seed=0, best=False):
 
     Of a generator that takes pictures they are what it makes of the first test pictures, as many as there are.
     """
-    if (found := translator(folder, best)) is not None:
-        return translated(found[0], found[1][:count])
-    generate = generator(folder, best)
+    generate = sampled(folder, best=best)
+    if networks.translates(generate.inputs, generate.output):
+        return translated(generate, given(folder, generate)[0][:count])
     return generate.draw(networks.draw(generate.inputs, count, seed))

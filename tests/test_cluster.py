@@ -466,6 +466,8 @@ def test_what_may_differ_between_workers_and_what_not(joined, fresh_graph):
     facts = {'tensorflow': '2.21.0', 'settings': settings}
     compare = functools.partial(coordination.Team._compare, types.SimpleNamespace(worker=cluster.here()))
     compare([facts, {**facts, 'settings': {**settings, 'DATASET': '/b', 'DATA_DIR': '', 'RUN_DIR': ''}}])
+    pairs = {**settings, 'SOURCE': '/a/x', 'SOURCE_PICTURES': 'other sum'}
+    compare([{**facts, 'settings': pairs}, {**facts, 'settings': {**pairs, 'DATASET': '/b', 'SOURCE': '/b/x'}}])
     for name, value in ('PICTURES', 'other'), ('SEED', 1):
         with pytest.raises(files.UserError, match=f'^{name} is .* for worker 0 .* but {value!r} for worker 1 .*: give all'):
             compare([facts, {**facts, 'settings': {**settings, name: value}}])
@@ -680,7 +682,8 @@ time.sleep(100)
 
 
 @pytest.mark.parametrize('arguments, complaint', [
-    (['nothing.py'], 'there is no script nothing.py'), (['-n', '0', 'toy.py'], 'a whole number from 1 to 64'),
+    (['nothing.py'], 'there is no script nothing.py'), (['../nothing.py'], 'there is no script ../nothing.py'),
+    (['-n', '0', 'toy.py'], 'a whole number from 1 to 64'),
     (['--stepz'], 'the following arguments are required')])
 def test_mistakes_of_the_launcher_are_one_line(arguments, complaint, refused):
     with refused(complaint):

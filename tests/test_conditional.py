@@ -303,6 +303,18 @@ def test_a_dead_class_is_in_the_columns_that_are_reported(found):
     assert evaluation.Watch('mnist', COUNT, classes=7).labels is None      # codes of a network's own, not the set's classes
 
 
+def test_classes_that_are_too_small_in_other_pictures_leave_a_number_out(monkeypatch):
+    """70 training pictures of each class are enough for a covariance of 64 features, 60 test pictures are not."""
+    def load(name, split='train', **options):
+        number = np.arange(600)
+        return random(600, 28, 28, 1).astype(np.uint8), number % 10 if split == 'test' else np.minimum(number // 70, 9)
+
+    monkeypatch.setattr(data, 'load', load)
+    watch = evaluation.Watch('mnist', 600, (28, 28, 1), classes=10)
+    assert 'class_frechet_worst' in watch.columns
+    assert set(watch.real()) == {'frechet_600', 'gan_test', 'gan_test_worst'}
+
+
 @pytest.mark.slow
 def test_a_folder_is_measured_with_a_judge_of_its_own(tmp_path, monkeypatch, capsys):
     """Held-out pictures as the samples are as good as real; the archive carries the labels, and the picture is drawn."""

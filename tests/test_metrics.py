@@ -1,10 +1,12 @@
 """metrics.py: formulas against independent references, faults that must be caught, bad input."""
+import contextlib
 import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import types
 import zipfile
 
 import data
@@ -173,14 +175,14 @@ def test_pairs_are_compared_among_the_first(monkeypatch, random):
 @pytest.mark.parametrize('shape', [[28, 28, 1], [64, 48, 3], [17, 32, 4]])
 def test_random_features_take_any_size(shape, random):
     images = random.integers(0, 256, [80, *shape], np.uint8)
-    found = features.random_features(images)
+    found = features.extractor(None, images.shape[-1])(images)[0]
     assert found.shape == (80, 64) and np.abs(found).max() < 1 and found.std(0).min() > 0
     assert 'untrained' in features.extractor('pictures', shape[-1]).name
 
 
 def test_random_features_are_the_same_for_everybody():
     ramp = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(1, 32, 32, 3) % 256
-    found = features.random_features(ramp.astype(np.uint8))[0, :4]
+    found = features.extractor(None, 3)(ramp.astype(np.uint8))[0][0, :4]
     assert found == pytest.approx([0.00060, -0.35086, -0.26709, 0.07005], abs=1e-4)
 
 
@@ -243,6 +245,11 @@ def test_altered_damaged_or_missing_weights_are_an_error(tmp_path, monkeypatch):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(files.UserError, match='restore'):
         features.read_weights('mnist')
+    content = (ROOT / 'weights' / path.name).read_bytes()
+    for place in [*range(0, 120, 3), *range(120, len(content), len(content) // 60)]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1:])
+        with contextlib.suppress(files.UserError):      # some bits say nothing
+            features.read_weights('mnist')
 
 
 # controls: each fault is caught by the number that is meant to catch it
@@ -462,23 +469,31 @@ def test_what_an_archive_hides_is_not_run(tmp_path):
 
 def test_large_pictures_go_through_a_network_a_few_at_a_time(monkeypatch, random):
     images = random.integers(0, 256, [9, 64, 64, 3], np.uint8)
-    whole = features.random_features(images)
+    whole = features.extractor(None, images.shape[-1])(images)[0]
     monkeypatch.setattr(features, 'CHUNK', 2 * 64 * 64 * 3 + 1)
-    np.testing.assert_allclose(features.random_features(images), whole, atol=1e-5)
+    np.testing.assert_allclose(features.extractor(None, images.shape[-1])(images)[0], whole, atol=1e-5)
 
 
 def test_more_samples_than_real_pictures_are_not_drawn(tmp_path, monkeypatch, refused):
-    """What is drawn is one sample, which tells the size."""
-    drawn = []
     monkeypatch.setattr(data, 'load', lambda *name, **options: (np.zeros([80, 28, 28, 1]), None))
     monkeypatch.setattr(evaluation.savedmodel, 'saved', lambda folder, name: folder)
-    monkeypatch.setattr(evaluation.savedmodel, 'samples',
-                        lambda folder, count, *rest: drawn.append(count) or np.zeros([1, 28, 28, 1]))
+    monkeypatch.setattr(evaluation.savedmodel, 'sampled', lambda folder, best: types.SimpleNamespace(shape=(28, 28, 1)))
     monkeypatch.setattr(evaluation.runfolder, 'read', lambda folder: {'settings': {'DATASET': 'mnist'}})
     monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path), '--count', '2147483647'])
     with refused('mnist has only 80 pictures to stand for real ones: use --count 80 or less'), files.one_line_errors():
         metrics.main()
-    assert drawn == [1]
+
+
+def test_a_folder_too_small_to_measure_with_says_so(tmp_path, monkeypatch, refused):
+    """Whatever the count, there is none that would do."""
+    counts = {'train': 270, 'test': 30}
+    monkeypatch.setattr(data, 'load', lambda name, split='train', **options: (np.zeros([counts[split], 9, 9, 3]), None))
+    monkeypatch.setattr(data, 'full_name', lambda name: name)
+    np.savez(tmp_path / 'a.npz', images=np.zeros([100, 9, 9, 3], np.uint8))
+    for count in [], ['--count', '65'], ['--count', '30']:
+        monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path / 'a.npz'), '--dataset', 'few', *count])
+        with refused('few has only 30 pictures to stand for real ones, and measuring takes 65'), files.one_line_errors():
+            metrics.main()
 
 
 @pytest.mark.slow

@@ -306,6 +306,7 @@ def generator_of(**z):
     lambda record: {**record, 'networks': generator_of(kind='normal', shape='x')},
     lambda record: {**record, 'networks': generator_of(kind='normal', shape=[2**40])},
     lambda record: {**record, 'networks': generator_of(kind='exec', shape=[64])},
+    lambda record: {**record, 'networks': {'../made': generator_of(kind='normal', shape=[64])['generator']}},
     lambda record: {**record, 'classes': 3}])
 def test_settings_of_wrong_types_are_one_line(change, run20, refused):
     path = run20 / 'settings.json'
@@ -315,6 +316,18 @@ def test_settings_of_wrong_types_are_one_line(change, run20, refused):
     with pytest.raises(files.UserError, match='settings.json is damaged'):
         runfolder.check(run20, 'gan_fc.py', {})
 
+
+
+@pytest.mark.parametrize('name', ['../mine', '{folder}/mine', 'a/../../mine'])
+def test_fresh_removes_no_folder_outside_whatever_a_record_says(name, tmp_path):
+    """settings.json is anybody's; a network is a folder in the run's own."""
+    name = name.format(folder=tmp_path)
+    for folder in 'mine', 'run/a':
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / 'mine/saved_model.pb').write_text('mine')
+    (tmp_path / 'run/settings.json').write_text(json.dumps({'script': 'gan_fc.py', 'settings': {}, 'networks': {name: {}}}))
+    runfolder._remove(tmp_path / 'run')
+    assert (tmp_path / 'mine/saved_model.pb').exists() and not (tmp_path / 'run/settings.json').exists()
 
 
 def test_files_where_folders_belong_and_odd_names(run20, tmp_path):

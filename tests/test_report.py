@@ -184,7 +184,8 @@ def test_data_sets_have_tables_of_their_own(runs, tmp_path):
 
 def test_pictures_that_have_moved_are_the_same_recipe(tmp_path):
     for seed in range(2):
-        made(tmp_path / f'run-{seed}', {'DATASET': f'/{seed}/birds', 'PICTURES': 'abc', 'SEED': seed})
+        made(tmp_path / f'run-{seed}', {'DATASET': f'/{seed}/birds', 'PICTURES': 'abc', 'SOURCE': f'/{seed}/drawings',
+                                        'SOURCE_PICTURES': 'def', 'SEED': seed})
     assert len(results.groups(results.read_all([tmp_path / 'run-0', tmp_path / 'run-1']))) == 1
 
 

@@ -211,6 +211,27 @@ def test_stopped_it_saves_and_says_how_to_resume(finished, tmp_path):
     assert_same_run(folder, finished[0])
 
 
+LATE = '''
+import os, signal
+from plumbing import coordination
+_stops, asked = coordination.Alone.stops, []
+def stops(self, caught):
+    found = _stops(self, caught)
+    asked.append(found)
+    if len(asked) == 7:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return found
+coordination.Alone.stops = stops
+'''
+
+
+def test_a_signal_between_two_questions_does_not_end_a_step_unsaved(tmp_path):
+    """It comes right after the loop has asked for signals; what is told to be saved is there."""
+    status, out, _ = train(tmp_path / 'run', '--checkpoint-every', 1000, bomb=LATE)
+    stopped = int(re.search(r'stopped and saved at step (\d+) of 40', out)[1])
+    assert status == 128 + signal.SIGTERM and (tmp_path / f'run/checkpoints/step-{stopped:06d}.index').exists()
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(finished, tmp_path):
     copy = tmp_path / 'run'
     assert train(copy, bomb=THREE)[0] == 0

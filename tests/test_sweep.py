@@ -54,7 +54,8 @@ def test_values_of_tuples_and_texts():
     (['toy.py', '--seed', '1', '--seeds', '2'], '--seed and --seeds both give seeds'),
     (['toy.py', '--seeds', '0'], 'the number of seeds is a whole number from 1'),
     (['toy.py', '--fresh'], 'instead of giving --fresh'), (['toy.py', '--dataset', 'a/set', 'b/set'], "invalid choice: 'a/set'"),
-    (['typo.py'], 'there is no script typo.py'), (['ops.py'], 'trains nothing'), (['README.md'], 'trains nothing')])
+    (['typo.py'], 'there is no script typo.py'), (['../typo.py'], 'there is no script ../typo.py'),
+    (['ops.py'], 'trains nothing'), (['README.md'], 'trains nothing')])
 def test_mistakes_end_before_anything_is_run(arguments, complaint, tmp_path, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
     with refused(complaint):

@@ -154,6 +154,7 @@ def test_broken_files_are_left_out_and_told(run, pictures, tmp_path, capsys):
     (['--input', 'empty', '--output', 'made'], 'empty holds no pictures (.png, .jpg, '),
     (['--input', 'broken', '--output', 'made'], '1 of 1 files in broken cannot be decoded; the first is a.png: '),
     (['--input', 'twins', '--output', 'made'], 'a.bmp and a.png in twins would both be written as a.png: rename one'),
+    (['--input', 'twins:left', '--output', 'twins/made'], 'is in twins:left, and would be translated next time'),
     (['--input', 'twins', '--output', 'twins/made'], 'is in twins, and would be translated next time: give another folder'),
     (['--input', 'twins', '--output', 'twins'], 'twins is not empty'),
     (['--input', 'given', '--count', '5'], 'given has 4 pictures: give --count 4 or less'),
