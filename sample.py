@@ -135,6 +135,61 @@ def enlarged(images, zoom):
     return zoom
 
 
+def draw(given, generate):
+    """What the arguments ask of a generator of latents: the path of what is written."""
+    classes = drawing.numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
+
+    def edit(points):
+        return drawing.edited(generate, points, given.truncation, given.direction, given.by)
+
+    def chosen(numbers, largest):
+        if given.latents:
+            points, labels = drawing.taken(generate, given.latents, numbers, classes)
+        else:
+            points, labels = drawing.drawn(generate, given.run, numbers, given.seed or 0, largest, classes), None
+        return edit(points), labels
+
+    one = given.index is not None
+    numbers = range(given.index, given.index + 1) if one else \
+        range(given.count) if given.count else None if given.latents else range(64)
+    path = given.directions or given.interpolate or given.npz or given.files or given.png or given.run / (
+        'arithmetic.png' if given.arithmetic else f'sample-{given.index}.png' if one else 'samples.png')
+    if given.directions:
+        points, _ = chosen(numbers if one else range(1), GRID)
+        found = drawing.directions(generate)[:DIRECTIONS]
+        moved = generate.draw(latents.sweep(generate.inputs, points, found, np.linspace(-given.by, given.by, COLUMNS)))
+        viz.save(path, viz.grid(moved, COLUMNS, zoom=enlarged(moved, given.zoom), labels=list(map(str, range(len(found))))))
+    elif given.interpolate:
+        points = chosen(numbers, GRID)[0] if given.latents else None
+        if points and len(next(iter(points.values()))) < 2:
+            raise files.UserError(f'{given.latents} has one latent, and a walk leads to another one: leave out --interpolate')
+        walks = drawing.walk(generate, seed=given.seed or 0, classes=classes, points=points, edit=edit)
+        viz.save(path, viz.grid(walks, columns=10, zoom=enlarged(walks, given.zoom)))
+    elif given.arithmetic:
+        count = max([max(term) + 1 for _, term in latents.terms(given.arithmetic) if not isinstance(term, str)], default=0)
+        many = latents.CLASS in given.arithmetic
+        points, labels = chosen(None if given.latents else range(max(count, LABELLED) if many else count), GRID)
+        point, shown = latents.added(generate, given.arithmetic, points, functools.partial(
+            known_classes, generate, given.run, points, labels), COLUMNS)
+        if given.npz:
+            write_array(path, generate, point)
+        else:
+            viz.save(path, viz.grid(shown, COLUMNS, zoom=enlarged(shown, given.zoom)))
+    elif given.npz or given.files:
+        points, _ = chosen(numbers, LARGEST)
+        if given.files:
+            labels = drawing.class_labels(generate.inputs, points)
+            names = drawing.class_names(generate.inputs, given.run) if labels is not None else None
+            write_files(path, generate.draw(points), labels, names)
+        else:
+            write_array(path, generate, points)
+    else:
+        images = generate.draw(chosen(numbers, GRID)[0])
+        zoom = enlarged(images, given.zoom or viz.zoom_of(images, given.numbered))
+        viz.save(path, (viz.numbered if given.numbered else viz.grid)(images, zoom=zoom))
+    return path
+
+
 def main(arguments=None):
     with files.one_line_errors():
         given = parse(arguments)
@@ -150,57 +205,7 @@ def main(arguments=None):
         if generate.output != 'images' and not given.npz:
             raise files.UserError(f'the {given.network} of {given.run} makes {generate.output}, not images: --npz FILE writes '
                                   'them as an array')
-        classes = drawing.numbers_of(given.classes, generate.inputs, given.run) if given.classes else []
-
-        def edit(points):
-            return drawing.edited(generate, points, given.truncation, given.direction, given.by)
-
-        def chosen(numbers, largest):
-            if given.latents:
-                points, labels = drawing.taken(generate, given.latents, numbers, classes)
-            else:
-                points, labels = drawing.drawn(generate, given.run, numbers, given.seed or 0, largest, classes), None
-            return edit(points), labels
-
-        one = given.index is not None
-        numbers = range(given.index, given.index + 1) if one else \
-            range(given.count) if given.count else None if given.latents else range(64)
-        path = given.directions or given.interpolate or given.npz or given.files or given.png or given.run / (
-            'arithmetic.png' if given.arithmetic else f'sample-{given.index}.png' if one else 'samples.png')
-        if given.directions:
-            points, _ = chosen(numbers if one else range(1), GRID)
-            found = drawing.directions(generate)[:DIRECTIONS]
-            moved = generate.draw(latents.sweep(generate.inputs, points, found, np.linspace(-given.by, given.by, COLUMNS)))
-            viz.save(path, viz.grid(moved, COLUMNS, zoom=enlarged(moved, given.zoom), labels=list(map(str, range(len(found))))))
-        elif given.interpolate:
-            points = chosen(numbers, GRID)[0] if given.latents else None
-            if points and len(next(iter(points.values()))) < 2:
-                raise files.UserError(f'{given.latents} has one latent, and a walk leads to another one: leave out --interpolate')
-            walks = drawing.walk(generate, seed=given.seed or 0, classes=classes, points=points, edit=edit)
-            viz.save(path, viz.grid(walks, columns=10, zoom=enlarged(walks, given.zoom)))
-        elif given.arithmetic:
-            count = max([max(term) + 1 for _, term in latents.terms(given.arithmetic) if not isinstance(term, str)], default=0)
-            many = latents.CLASS in given.arithmetic
-            points, labels = chosen(None if given.latents else range(max(count, LABELLED) if many else count), GRID)
-            point, shown = latents.added(generate, given.arithmetic, points, functools.partial(
-                known_classes, generate, given.run, points, labels), COLUMNS)
-            if given.npz:
-                write_array(path, generate, point)
-            else:
-                viz.save(path, viz.grid(shown, COLUMNS, zoom=enlarged(shown, given.zoom)))
-        elif given.npz or given.files:
-            points, _ = chosen(numbers, LARGEST)
-            if given.files:
-                labels = drawing.class_labels(generate.inputs, points)
-                names = drawing.class_names(generate.inputs, given.run) if labels is not None else None
-                write_files(path, generate.draw(points), labels, names)
-            else:
-                write_array(path, generate, points)
-        else:
-            images = generate.draw(chosen(numbers, GRID)[0])
-            zoom = enlarged(images, given.zoom or viz.zoom_of(images, given.numbered))
-            viz.save(path, (viz.numbered if given.numbered else viz.grid)(images, zoom=zoom))
-        print(f'wrote {path}')
+        print(f'wrote {draw(given, generate)}')
 
 
 def real(name):
@@ -254,6 +259,14 @@ def parse(arguments):
     one.add_argument('--directions', type=flags.path, metavar='PNG',
                      help=f'file of a grid: sample 0, or INDEX, moved from -BY to BY along the first {DIRECTIONS} directions')
     given = parser.parse_args(arguments)
+    given.files = given.files and given.files.resolve()      # of `.` there would be no name to replace
+    _check(parser, given)
+    given.by = 3.0 if given.by is None else given.by
+    return given
+
+
+def _check(parser, given):
+    """Ends the command unless its arguments go together and its files can be written."""
     for name in 'latents', 'arithmetic', 'directions', 'input':
         clash = {'latents': ['seed'], 'arithmetic': ['index', 'count', 'numbered', 'files', 'interpolate', 'directions'],
                  'directions': ['direction', 'count', 'numbered'], 'input': list(LATENT)}[name]
@@ -262,7 +275,6 @@ def parse(arguments):
                 parser.error(f'--{name} and {LATENT.get(other, f"--{other}")} do not go together: leave one of them out')
     if given.by is not None and given.direction is None and not given.directions:
         parser.error('--by is how far to move along a --direction: give one, or --directions')
-    given.by = 3.0 if given.by is None else given.by
     if given.interpolate and given.count and not given.latents:
         parser.error('--interpolate draws 8 walks of 10 images, whatever --count is: leave one of them out')
     if given.interpolate and len(given.classes or []) > 2 and not given.latents:
@@ -284,14 +296,12 @@ def parse(arguments):
     if given.npz:
         viz.not_a_folder(given.npz)
     if given.files:
-        given.files = given.files.resolve()   # of `.` there would be no name to replace
         if given.files.exists() and not given.files.is_dir():
             raise files.UserError(f'{given.files} is a file: give the name of a new folder')
         if given.files.exists() and any(given.files.iterdir()):
             raise files.UserError(f'{given.files} is not empty: give the name of a new folder')
         if given.input and given.files.is_relative_to(pathlib.Path(folders.halved(str(given.input))[0]).resolve()):
             raise files.UserError(f'{given.files} is in {given.input}, and would be translated next time: give another folder')
-    return given
 
 
 if __name__ == '__main__':
