@@ -14,6 +14,7 @@ import numpy as np
 
 LARGEST = 2**32          # bytes of the pictures
 SIDE = 4096              # pixels of them, at most
+DIRECTORY = 2**16        # bytes; no directory of an .npz is larger, and zipfile holds it whole
 
 
 def read(path):
@@ -48,12 +49,23 @@ def opened(path, advice, saved):
     with open(path, 'rb') as file, warnings.catch_warnings():
         warnings.simplefilter('ignore')         # of odd headers
         try:
+            check_zip(file)
             with zipfile.ZipFile(file) as archive:
                 yield archive
         except (UserError, MemoryError):
             raise
         except Exception as error:              # damaged files make the parsers raise anything
             raise UserError(f'{path} is not a whole .npz file ({reason(error)}): save it with {saved}') from None
+
+
+def check_zip(stream):
+    """Raises ValueError unless the stream ends like an .npz: an archive without a comment whose directory is small."""
+    stream.seek(max(0, stream.seek(0, io.SEEK_END) - 42))
+    end = stream.read()
+    if end[-22:-18] != b'PK\5\6' or end[-42:-38] == b'PK\6\7' or end[-2:] != b'\0\0':      # PK67: larger than 4 GB
+        raise ValueError('not a whole .npz file')
+    if (size := int.from_bytes(end[-10:-6], 'little')) > DIRECTORY:
+        raise ValueError(f'not an .npz file: the directory of the archive has {size:,} bytes')
 
 
 def _check_images(path, dtype, shape):

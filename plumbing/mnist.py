@@ -19,7 +19,7 @@ import warnings
 import zipfile
 import zlib
 
-from plumbing import cache
+from plumbing import archives, cache
 from plumbing.files import UserError, expanded, one_line, reason, replacing
 
 import numpy as np
@@ -30,7 +30,6 @@ TIMEOUT = 20  # seconds of a download in all, and one more for every SLOWEST byt
 SLOWEST = 20_000  # bytes per second
 LARGEST = 64 * 2**20  # bytes; no file to download is larger, with the headers of its answer
 REASON = 300  # characters of why a source failed; a damaged archive or a server can make it 64 kB
-DIRECTORY = 2**16  # bytes; no directory of an .npz is larger, and zipfile holds it whole
 PIP_TIMEOUT = 300  # seconds
 
 PARTS = {  # key of the keras .npz: name of the idx file, shape
@@ -212,23 +211,13 @@ def read_npz(file, name, keys):
     """Reads the parts `keys` of a keras-style .npz, a path or a binary stream; objects in it are never unpickled."""
     arrays = {}
     with contextlib.nullcontext(file) if hasattr(file, 'read') else open(file, 'rb') as stream:
-        check_zip(stream)
+        archives.check_zip(stream)
         with zipfile.ZipFile(stream) as archive:
             for key in keys:
                 if f'{key}.npy' not in archive.namelist():
                     raise ValueError(f'{key} is missing')
                 arrays[key] = verify(name, key, read_member(archive, key), key)
     return arrays
-
-
-def check_zip(stream):
-    """Raises ValueError unless the stream ends like an .npz: an archive without a comment whose directory is small."""
-    stream.seek(max(0, stream.seek(0, io.SEEK_END) - 42))
-    end = stream.read()
-    if end[-22:-18] != b'PK\5\6' or end[-42:-38] == b'PK\6\7' or end[-2:] != b'\0\0':      # PK67: larger than 4 GB
-        raise ValueError('not a whole .npz file')
-    if (size := int.from_bytes(end[-10:-6], 'little')) > DIRECTORY:
-        raise ValueError(f'not an .npz file: the directory of the archive has {size:,} bytes')
 
 
 def read_member(archive, key):

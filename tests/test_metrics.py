@@ -414,6 +414,7 @@ def claim(path, shape, size=70 * 784, kind=zipfile.ZIP_DEFLATED, length=None, ve
     *((lambda path: None, [f'--seed={text}'], 'the seed is a whole number from 0 to') for text in ('-1', '2147483648')),
     (lambda path: os.mkfifo(path), [], 'is no file'), (lambda path: path.touch(), [], 'not a whole .npz'),
     (lambda path: path.write_bytes(saved()[:-30]), [], 'not a whole .npz'),
+    (lambda path: np.savez(path, **{f'a{n}': np.zeros(1) for n in range(2000)}), [], 'the directory of the archive has'),
     (lambda path: path.write_bytes(saved().replace(b'\x93NUMPY', b'\x93NUMPI')), [], 'not a whole .npz'),
     (lambda path: path.write_bytes(saved(images=7).replace(bytes([7] * 50), bytes([8] * 50), 1)), [], 'not a whole .npz'),
     (lambda path: np.savez(path, images=np.array([b'pickled', None], object)), [], 'not object [2]'),
