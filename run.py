@@ -34,7 +34,7 @@ import tensorflow.compat.v1 as tf
 DATA_DIR = ''            # folder to look for the data set first; the environment variable GAN_DATA_DIR does the same
 RUN_DIR = ''             # folder of the run; by default runs/<script>-<dataset>-<what was changed by flags>
 FRESH = False            # start again: remove the run that is in its folder
-PRECISION = 'auto'       # 'auto', 'float32' or 'mixed': mixed computes in 16 bits; auto does on a CPU with bfloat16, on images
+PRECISION = 'auto'       # 'auto', 'float32' or 'mixed': mixed is 16 bits; auto is that on images where the CPU is faster so
 LOG_EVERY = 10           # steps between rows of scalars.csv and points in TensorBoard
 EPOCHS = 0               # passes over the data, instead of STEPS; 0 leaves it to STEPS
 SAMPLE_EVERY = 100       # steps between pictures of the same latents

@@ -35,14 +35,17 @@ def resolve(wanted, images=True):
     """'mixed' or 'float32', what `wanted` ('auto' or one of these) means on this machine.
 
     images: whether the data are images. Their pixels have 8 bits, so that 16 do; coordinates would be rounded to a lattice.
+    'auto' is 'mixed' for images where products in bfloat16 are faster than in float32: with AMX, or with AVX-512 on an AMD. On an
+    Intel without AMX they take twice as long (docs/throughput.md).
     Raises UserError for 'mixed' on a CPU without bfloat16 instructions.
     """
     gpu = bool(tf_config.list_physical_devices('GPU'))
     cpuinfo = pathlib.Path('/proc/cpuinfo')
-    bfloat16 = cpuinfo.exists() and any(word in cpuinfo.read_text() for word in ('avx512_bf16', 'amx_bf16'))
-    if wanted == 'mixed' and not gpu and not bfloat16:
+    told = cpuinfo.read_text() if cpuinfo.exists() else ''
+    fast = 'amx_bf16' in told or 'avx512_bf16' in told and 'AuthenticAMD' in told
+    if wanted == 'mixed' and not gpu and not fast and 'avx512_bf16' not in told:
         raise UserError('this CPU has no bfloat16 instructions: use --precision float32')
-    return wanted if wanted != 'auto' else 'mixed' if bfloat16 and images and not gpu else 'float32'
+    return wanted if wanted != 'auto' else 'mixed' if fast and images and not gpu else 'float32'
 
 
 def session_config(precision):

@@ -189,6 +189,19 @@ def test_an_epoch_is_a_pass_over_the_data(draws, epochs):
         run._steps([other], 7, 1)
 
 
+@pytest.mark.parametrize('told, expected', [
+    ('vendor_id: AuthenticAMD\nflags: avx512f avx512_bf16', 'mixed'),
+    ('vendor_id: GenuineIntel\nflags: avx512_bf16 amx_bf16', 'mixed'),
+    ('vendor_id: GenuineIntel\nflags: avx512f avx512_bf16', 'float32'),
+    ('vendor_id: AuthenticAMD\nflags: avx512f', 'float32')])
+def test_precision_is_mixed_by_itself_where_that_is_faster(told, expected, monkeypatch):
+    """An Intel without AMX has the instructions, at half the speed of float32; there it is for whoever asks."""
+    monkeypatch.setattr(hardware.pathlib.Path, 'read_text', lambda self: told)
+    assert hardware.resolve('auto') == expected and hardware.resolve('auto', images=False) == 'float32'
+    if 'bf16' in told:
+        assert hardware.resolve('mixed') == 'mixed'
+
+
 def test_mixed_precision_without_the_instructions_is_refused(monkeypatch):
     monkeypatch.setattr(hardware.pathlib.Path, 'read_text', lambda self: 'flags: sse2')
     assert hardware.resolve('auto') == 'float32'

@@ -187,7 +187,7 @@ def test_sizes_that_cannot_be_halved_are_refused(name, fresh_graph, monkeypatch)
     ('improved_gan', 'ring', 'float32'), ('sn_gan', 'grid', 'float32'), ('sn_gan', 'mnist', 'mixed')])
 def test_points_of_the_plane_stay_in_32_bits(name, dataset, expected, build, monkeypatch):
     """Coordinates in 16 bits would lie on a lattice of 1 / 256; pixels have 8 bits themselves."""
-    monkeypatch.setattr(hardware.pathlib.Path, 'read_text', lambda self: 'flags: avx512_bf16')
+    monkeypatch.setattr(hardware.pathlib.Path, 'read_text', lambda self: 'flags: amx_bf16')
     build(name, DATASET=dataset)
     assert run._settings(vars(importlib.import_module(name)), [])[0]['PRECISION'] == expected
 
