@@ -129,9 +129,6 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
     shape = sampler.shape(networks, averaged, given)
     watch = _watch(settings, shape, networks, given) if team.chief else None
     frechet = watch.columns[0] if watch else None
-    encoder = next((name for name, found in networks.items() if makes_codes(found.inputs, found.output)), None)
-    left = ['losses.png', *(['metrics.json'] if frechet or averaged.measured else []), 'samples.gif',
-            *(['codes.png', 'projector'] if encoder else []), *(['finals.json'] if finals else [])]   # which may take minutes
     built = code.fingerprint(graph_def, [[update.name for update in updates], list(scalars)],
                              [script['__file__'], *_modules(script)])
     owner = runfolder.Owner(name, settings, {name: found.described() for name, found in networks.items()}, classes, built)
@@ -152,7 +149,8 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         taken = given and to_uint8(session.run(given[0]))
         sample = sampler.Sampler(session, networks, averaged, settings['GRID'], settings['SEED'],
                                  functools.partial(_typical, settings), taken)
-        if start >= steps and not completed.lacks([*networks, *left], start):
+        results = _results(folder, settings, classes, networks, scalars, sample, watch, shape, finals)
+        if start >= steps and not completed.lacks([*networks, *results], start):
             more = f'--epochs {2 * settings["EPOCHS"]}' if settings['EPOCHS'] else f'--steps {2 * start}'
             print(f'finished: {folder} is at step {start}; {more} trains further')
             team.end(session)
@@ -222,36 +220,15 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
             # Finish
             if start < steps:
                 print(f'trained to step {step} in {(time.monotonic() - began) / 60:.1f} minutes', flush=True)
-            result, numbers = sample.measured(), {}
-            lacking = completed.lacks(left, step)
-            real = watch.real() if watch and lacking else {}
+            lacking, numbers = completed.lacks([*results], step), {}
             for name in lacking:
-                if name == 'losses.png':
-                    log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')  # with one d_loss is more than that
-                    viz.curves(folder / name, folder / 'scalars.csv', real, log_loss)
-                elif name == 'samples.gif':
-                    viz.film(folder / name, recorder.pictures(folder))
-                elif name == 'codes.png':
-                    shown, labels = _pictures(settings, networks[encoder], 'test')
-                    viz.scatter(folder / name, codes_of(folder, encoder, shown), labels)
-                elif name == 'projector':
-                    write_projector(folder, encoder, *_pictures(settings, networks[encoder], 'test'), classes)
-                elif name == 'finals.json':
-                    print('measuring example by example', flush=True)
-                    found = sample.means(*finals)
-                    files.write_json(folder / name, {name: value.tolist() for name, value in found.items()})
-                    numbers |= {name: value for name, value in found.items() if value.ndim == 0}
-                elif frechet:
-                    with progress.alive('measuring the samples'):
-                        numbers, line = evaluation.report(folder, settings['DATASET'], shape, real)
-                    print(line)
-                    for found in [path for path in (folder / 'nearest.png', folder / 'confusions.png') if path.exists()]:
-                        record.show(step, found.stem, found)
-                else:
-                    files.write_json(folder / name, {name: float(value) for name, value in result.items()})
+                numbers |= results[name]()
                 completed.add([name], step)
-            result |= _finals(folder, finals)
+            for found in [folder / 'nearest.png', folder / 'confusions.png'] if 'metrics.json' in lacking else []:
+                if found.exists():
+                    record.show(step, found.stem, found)
             record.end(step, numbers)
+            result = {**sample.measured(), **_finals(folder, finals)}
         checkpoints.keep(folder / 'checkpoints', step, 1)
         team.end(session)
     more = f'; draw more with: python sample.py {folder}' if shape else ''
@@ -373,6 +350,48 @@ def _typical(settings, used):
     (name, given), = used.inputs.items()
     found, _ = _pictures(settings, used, 'train')
     return {name: to_float(subset(found, min(sampler.STANDING, 1 + 2**26 // math.prod(given.shape))))}     # 256 MB
+
+
+def _results(folder, settings, classes, networks, scalars, sample, watch, shape, finals):
+    """What is left in a run's folder at its end: {name: function that makes it -> {name of a number for TensorBoard: number}}."""
+    real = functools.cache(lambda: watch.real() if watch else {})
+    encoder = next((name for name, found in networks.items() if makes_codes(found.inputs, found.output)), None)
+
+    def losses():
+        log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')       # with one d_loss is more than that
+        viz.curves(folder / 'losses.png', folder / 'scalars.csv', real(), log_loss)
+        return {}
+
+    def metrics():
+        if not watch:
+            files.write_json(folder / 'metrics.json', {name: float(value) for name, value in sample.measured().items()})
+            return {}
+        with progress.alive('measuring the samples'):
+            numbers, line = evaluation.report(folder, settings['DATASET'], shape, real())
+        print(line)
+        return numbers
+
+    def film():
+        viz.film(folder / 'samples.gif', recorder.pictures(folder))
+        return {}
+
+    def codes():
+        shown, labels = _pictures(settings, networks[encoder], 'test')
+        viz.scatter(folder / 'codes.png', codes_of(folder, encoder, shown), labels)
+        return {}
+
+    def projector():
+        write_projector(folder, encoder, *_pictures(settings, networks[encoder], 'test'), classes)
+        return {}
+
+    def means():
+        print('measuring example by example', flush=True)
+        found = sample.means(*finals)
+        files.write_json(folder / 'finals.json', {name: value.tolist() for name, value in found.items()})
+        return {name: value for name, value in found.items() if value.ndim == 0}
+
+    return {'losses.png': losses, **({'metrics.json': metrics} if watch or sample.measures else {}), 'samples.gif': film,
+            **({'codes.png': codes, 'projector': projector} if encoder else {}), **({'finals.json': means} if finals else {})}
 
 
 def _section(name):

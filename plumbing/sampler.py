@@ -30,6 +30,7 @@ class Sampler:
         given: uint8 [N, h, w, c] that a generator which takes pictures alone is drawn from, in the place of latents.
         """
         self._session, self._averaged, self.shape, self._given = session, averaged, shape(found, averaged, given), given
+        self.measures = [*averaged.measured]            # names of the script's
         self._settled, self._typical = None, {name: typical(found[name]) for name in {norm.network for norm in averaged.norms}}
         if self.shape:
             self._inputs, self._seed = found['generator'].inputs, seed
