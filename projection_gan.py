@@ -68,7 +68,6 @@ def discriminator(x, y, training):
         phi = x
         for number in range(1, depth + 1):                                                 # [B, 14, 14, WIDTH], then
             phi = ops.conv(phi, WIDTH << number - 1, f'conv{number}', activation=tf.nn.leaky_relu)   # [B, 7, 7, 2 WIDTH]
-        phi = ops.flat(phi)
         phi = ops.dense(phi, HIDDEN, 'dense1', activation=tf.nn.leaky_relu)
         v = ops.dense(y, HIDDEN, 'v', bias=False)                                          # [B, HIDDEN]
         return ops.dense(phi, 1, 'psi') + tf.reduce_sum(v * phi, 1, keepdims=True)         # eq. 3

@@ -54,8 +54,8 @@ def check(folder, script, settings, fresh=False):
         now, before = _plain({'script': script, **settings}), {'script': record['script'], **record['settings']}
         changed = differences(before, now)
         if changed and set(changed) <= set(FOLDERS.values()):
-            told = [(now[name], *changed[pictures]) for name, pictures in FOLDERS.items() if pictures in changed]
-            places, sums = zip(*((place, f'they were {old}, now {new}') for place, old, new in told), strict=True)
+            places, sums = zip(*((now[name], f'they were {before.get(pictures)}, now {now.get(pictures)}')
+                                 for name, pictures in FOLDERS.items() if pictures in changed), strict=True)
             raise files.UserError(f'the pictures in {" and ".join(places)} have changed since {folder} was begun with them: '
                                   f'{"; ".join(sums)}; {AGAIN}')
         if changed:

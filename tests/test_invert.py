@@ -380,6 +380,7 @@ BAD = {'other.npz': {'z': np.zeros([2, 4], 'f'), 'generator': np.array('0' * 64)
     (['--arithmetic', '3', '--latents', 'two.npz'], 'there is no sample 3: give numbers from 0 to 1'),
     (['--arithmetic', '1', '--files', 'x'], 'do not go together'), (['--directions', 'x.txt'], 'must end in .png'),
     (['--directions', 'x.png', '--direction', '0'], '--directions and --direction do not go together'),
+    (['--directions', 'x.png', '--direction', '1'], 'do not go together'),
     (['--arithmetic', '1', '--index', '0'], 'do not go together'),
     (['--latents', 'two.npz', '--seed', '0'], 'do not go together'),
     (['--directions', 'x.png', '--png', 'y.png'], 'not allowed')])

@@ -479,6 +479,7 @@ def test_more_samples_than_real_pictures_are_not_drawn(tmp_path, monkeypatch, re
     monkeypatch.setattr(data, 'load', lambda *name, **options: (np.zeros([80, 28, 28, 1]), None))
     monkeypatch.setattr(evaluation.savedmodel, 'saved', lambda folder, name: folder)
     monkeypatch.setattr(evaluation.savedmodel, 'sampled', lambda folder, best: types.SimpleNamespace(shape=(28, 28, 1)))
+    monkeypatch.setattr(evaluation, 'samples', lambda *_: pytest.fail('samples are drawn'))
     monkeypatch.setattr(evaluation.runfolder, 'read', lambda folder: {'settings': {'DATASET': 'mnist'}})
     monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path), '--count', '2147483647'])
     with refused('mnist has only 80 pictures to stand for real ones: use --count 80 or less'), files.one_line_errors():

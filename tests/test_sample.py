@@ -159,6 +159,7 @@ def folder(tmp_path, monkeypatch):
     (['runs/a run', '--output', 'runs'], 'runs is not empty: give the name of a new folder'),
     (['runs/a run', '--files', 'a', '--count', '2147483647'], 'give --count 5478274 or less'),
     (['runs/a run', '--input', 'runs'], 'the generator of runs/a run takes z, not images: leave out --input'),
+    (['runs/a run', '--input', 'runs', '--seed', '3'], '--input and --seed do not go together'),
     (['runs/a run', '--input', 'runs', '--seed', '0'], '--input and --seed do not go together'),
     (['runs/a run', '--input', 'runs', '--class', '3'], '--input and --class do not go together'),
     (['runs/a run', '--input', 'runs', '--output', 'runs/new'], 'runs/new is in runs, and would be translated next time'),

@@ -131,13 +131,8 @@ def test_the_graph_is_boxes_of_whole_layers_with_the_names_of_the_script(name, b
 
     'D(x)' is the node D_x, and the variable d_step of the script is the box optimizers/d_step/, with its gradients.
     """
-    built, boxes = build(name), {}
+    built, boxes = boxed(build, name)
     operations = tf.get_default_graph().get_operations()
-    for operation in operations:
-        parts = operation.name.split('/')
-        for depth in range(1, len(parts)):
-            boxes.setdefault('/'.join(parts[:depth]), set()).add(parts[depth])
-
     names, layers = network_names(), {v.op.name.split('/')[-2] for v in tf.trainable_variables()}
     for network in {name for name in names if name == 'critic' or name.endswith('discriminator')}:
         assert boxes[f'{network}/real'] == boxes[f'{network}/fake'] and len(boxes[f'{network}/real'] & layers) > 1
@@ -218,6 +213,8 @@ def test_a_resumed_run_has_the_same_bits_and_can_be_sampled(name, tmp_path):
             samples = savedmodel.samples(tmp_path / 'killed', 3, seed=1)
             assert len(samples) == 3
             np.testing.assert_array_equal(samples[:1], savedmodel.samples(tmp_path / 'killed', 1, seed=1))
+    again = forkserver.run(edited, '--run-dir', tmp_path / 'killed', *given)
+    assert again[0] == 0 and 'finished' in again[1]
 
 
 @pytest.mark.slow
