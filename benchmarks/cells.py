@@ -1,4 +1,5 @@
 """A table whose cells are runs: each is kept with its command, and only what is missing, or has another command, is run."""
+import collections
 import json
 import pathlib
 import re
@@ -13,7 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def current(store, command):
-    """{cell: {measure: number, 'command': text}} of a .json file, of the cells that still have that command.
+    """{cell: {measure: number, 'command': text, 'machine': text}} of a .json file, of the cells that still have that command.
 
     A cell is a tuple of texts, the last ones numbers where they look like it; command: function of its parts -> the arguments of
     its run, without a folder, or None where there is no such cell.
@@ -37,7 +38,7 @@ def fill(store, wanted, command, measured, at_once, after):
                     for cell in wanted for arguments in [command(*cell)]}
         for number, (cell, done) in enumerate(jobs.run(commands, at_once, threads=1), 1):
             arguments = command(*cell)
-            found = {**measured(arguments, done, runs[cell], cell), 'command': ' '.join(arguments)}
+            found = {**measured(arguments, done, runs[cell], cell), 'command': ' '.join(arguments), 'machine': machine()}
             kept = json.loads(store.read_text()) if store.exists() else {}
             kept['/'.join(map(str, cell))] = found
             files.remove(runs[cell])
@@ -71,8 +72,17 @@ def shown(cells, name, form):
     return f'{text} ({failed})' if failed else text
 
 
+def machines(found):
+    """Where a table's cells were run: 'AMD EPYC, TensorFlow 2.21.0', or of several machines 'A (30); B (12)', with their cells.
+
+    found: as `current` gives it.
+    """
+    counts = collections.Counter(cell.get('machine', 'an unknown machine') for cell in found.values()).most_common()
+    return '; '.join(f'{name} ({count})' if len(counts) > 1 else name for name, count in counts)
+
+
 def machine():
-    """The processor and the version of TensorFlow that cells are of, as text."""
+    """The processor and the version of TensorFlow, as text."""
     cpuinfo = pathlib.Path('/proc/cpuinfo')
     models = [line.split(':')[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith('model name')] \
         if cpuinfo.exists() else ['unknown processor']

@@ -132,7 +132,7 @@ def page(found):
                     for name, row in ROWS.items() for planes in ['not run' if row.planes is None else row.planes])
     return f'''# Objectives and remedies, measured
 
-Written by `python -m benchmarks.collapse docs/collapse` ({cells.machine()}). Mean ± standard
+Written by `python -m benchmarks.collapse docs/collapse` ({cells.machines(found)}). Mean ± standard
 deviation over as many seeds as the second column says, one number for each data set; – was not measured. Each run has one
 thread: with more of them sums are rounded otherwise, and a seed is another run. Ring and grid: data and measures of the
 published tables (2,500 samples, see `plane.measures`; real data have 98.9% of high quality), but networks, learning

@@ -83,6 +83,8 @@ def table(found, pictures):
     shown = [name for name in ROWS if (pictures / picture(name)).exists()]
     for name in shown:
         lines += ['', f'{name}, {PICTURED} labels:', '', f'![samples of {name}]({pictures.name}/{picture(name)})']
+    if found:
+        lines += ['', f'{cells.machines(found)}.']
     return '\n'.join(lines)
 
 
@@ -92,7 +94,7 @@ def put(page, lines):
     if not found:
         raise files.UserError(f'{page} has no lines {BEGIN} and {CLOSE} for the table to be between')
     with files.replacing(page) as temporary:
-        temporary.write_text(f'{found[1]}{lines}\n\n{cells.machine()}.\n{found[2]}')
+        temporary.write_text(f'{found[1]}{lines}\n{found[2]}')
 
 
 def main():
