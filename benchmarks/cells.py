@@ -73,12 +73,12 @@ def shown(cells, name, form):
 
 
 def machines(found):
-    """Where a table's cells were run: 'AMD EPYC, TensorFlow 2.21.0', or of several machines 'A (30); B (12)', with their cells.
+    """Where a table's cells were run: 'AMD EPYC, TensorFlow 2.21.0', or of several machines 'A (30 of 42 runs); B (12 of 42 runs)'.
 
     found: as `current` gives it.
     """
     counts = collections.Counter(cell.get('machine', 'an unknown machine') for cell in found.values()).most_common()
-    return '; '.join(f'{name} ({count})' if len(counts) > 1 else name for name, count in counts)
+    return '; '.join(f'{name} ({count} of {len(found)} runs)' if len(counts) > 1 else name for name, count in counts)
 
 
 def machine():

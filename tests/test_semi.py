@@ -215,7 +215,7 @@ def test_the_table_has_means_over_splits_and_what_was_published_beneath(tmp_path
     assert head == ['', '20', '50', '100', '200', '1,000', 'minutes']
     assert row == ['semi_gan.py', '400 (1)', '–', '100 ± 14 (2)', '–', '–', '33']
     assert published == ['its paper', '1677 ± 452', '221 ± 136', '93 ± 6.5', '90 ± 4.2', '', '']
-    assert lines[-2:] == ['', 'B (2); A (1).']
+    assert lines[-2:] == ['', 'B (2 of 3 runs); A (1 of 3 runs).']
     del found['semi_gan.py', 100, 1]
     assert semi.table(found, tmp_path / 'semi').splitlines()[-1] == 'B.'
 
