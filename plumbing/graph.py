@@ -41,7 +41,7 @@ class Sampling(typing.NamedTuple):
 class Norm(typing.NamedTuple):
     """A layer of batch norm whose moving averages are not averaged again, but found out; see `sampling`."""
     network: str           # the one of the inputs that it is applied on
-    moments: tuple         # tensors [c]: the means of what comes in, and of its squares
+    moments: tuple         # tensors [c]: mean and variance of what comes in
     rows: tf.Tensor        # int32 []: of how many inputs
     mean: tf.Variable      # [c], of an averaged network, like `variance`
     variance: tf.Variable
@@ -99,7 +99,7 @@ def _norms(networks, outputs):
         for x, mean, variance in tf.get_collection('norms'):        # all that batch norm is applied on with moving averages
             if x.op in passed and mean.op.name not in found:
                 with tf.name_scope('standing'):
-                    moments = tf.reduce_mean(x, [0, 1, 2]), tf.reduce_mean(tf.square(x), [0, 1, 2])
+                    moments = tf.nn.moments(x, [0, 1, 2])
                 for moved in mean, variance:
                     tf.add_to_collection('standing', moved)
                 found[mean.op.name] = Norm(name, moments, tf.shape(x)[0], mean, variance)

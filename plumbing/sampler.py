@@ -45,10 +45,11 @@ class Sampler:
             self._settled = done
             for norm in self._averaged.norms:
                 blocks = self._blocks(norm.network, [norm.rows, *norm.moments], self._typical[norm.network], 250)
-                rows, *moments = zip(*blocks, strict=True)
-                first, second = (np.average(parts, 0, rows) for parts in moments)
+                rows, means, variances = map(np.array, zip(*blocks, strict=True))
+                mean = np.average(means, 0, rows)
+                variance = np.average(variances + (means - mean)**2, 0, rows)   # of all: within the blocks, and between them
                 self._session.run([norm.mean.initializer, norm.variance.initializer],
-                                  {norm.mean.initial_value: first, norm.variance.initial_value: second - first**2})
+                                  {norm.mean.initial_value: mean, norm.variance.initial_value: variance})
         return self._session.run(fetches, feed)
 
     def _blocks(self, network, fetches, inputs, size):
