@@ -73,7 +73,7 @@ def shown(cells, name, form):
 
 
 def machines(found):
-    """Where cells were run: 'AMD EPYC, TensorFlow 2.21.0', or of several machines 'A (30 of 42 runs); B (12 of 42 runs)'
+    """Where cells were run: 'AMD EPYC, TensorFlow 2.21.0', or of several machines 'A (30 of 42 runs); B (12 of 42 runs)'.
 
     found: as `current` gives it.
     """

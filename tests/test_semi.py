@@ -250,5 +250,6 @@ def test_only_what_is_missing_or_has_another_command_is_run(tmp_path, monkeypatc
     known = cells.current(store, command)
     assert known == {('a', i): {'value': float(i), 'command': f'none.py a {i}', 'machine': cells.machine()} for i in range(2)}
     assert cells.machines(known) == cells.machine() and 'TensorFlow' in cells.machine()
+    assert cells.machines({('a', 0): {'value': 0.0}}) == 'an unknown machine'      # of a store from before machines were kept
     store.write_text(store.read_text().replace('none.py a 1', 'none.py a 1 --old').replace('a/0', 'b/0'))
     assert cells.current(store, command) == {}
