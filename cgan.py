@@ -38,32 +38,18 @@ SEED = 0                 # random seed
 def generator(z, y, training):
     """z [B, Z_DIM] from N(0, 1), classes y [B, K] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        depth = ops.depth(IMAGE_SIZE, CHANNELS)
-        side, filters = IMAGE_SIZE >> depth, WIDTH << depth - 1                            # for 28 pixels:
         h = ops.dense(tf.concat([z, y], 1), HIDDEN, 'dense1', bias=False)
         h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
-        h = ops.dense(tf.concat([h, y], 1), side * side * filters, 'dense2', bias=False)
-        h = ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
-        h = tf.reshape(h, [-1, side, side, filters])                                       # [B, 7, 7, 2 WIDTH]
-        for number in range(1, depth):
-            filters //= 2
-            h = ops.conv_transpose(h, filters, f'deconv{number}', bias=False)              # [B, 14, 14, WIDTH]
-            h = ops.batch_norm(h, training, f'norm{number + 2}', activation=tf.nn.relu)
-        return ops.conv_transpose(h, CHANNELS, f'deconv{depth}', activation=tf.tanh)       # [B, 28, 28, CHANNELS]
+        return ops.deconv_stack(tf.concat([h, y], 1), IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
 def discriminator(x, y, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1], classes y [B, K] -> logits [B, 1]; sigmoid(logits) = D(x|y)."""
-    depth = ops.depth(IMAGE_SIZE, CHANNELS)
     with ops.network('discriminator', initializer=ops.normal(0.02)):
         plane = tf.reshape(ops.dense(y, IMAGE_SIZE ** 2, 'plane'), [-1, IMAGE_SIZE, IMAGE_SIZE, 1])
-        h = ops.conv(tf.concat([x, plane], 3), WIDTH, 'conv1', activation=tf.nn.leaky_relu)  # [B, 14, 14, WIDTH]
-        for number in range(2, depth + 1):
-            h = ops.conv(h, WIDTH << number - 1, f'conv{number}', bias=False)              # [B, 7, 7, 2 WIDTH]
-            h = ops.batch_norm(h, training, f'norm{number - 1}', activation=tf.nn.leaky_relu)
-        h = tf.concat([ops.flat(h), y], 1)
-        h = ops.dense(h, HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, f'norm{depth}', activation=tf.nn.leaky_relu)
+        h = ops.conv_stack(tf.concat([x, plane], 3), WIDTH, training)
+        h = ops.dense(tf.concat([h, y], 1), HIDDEN, 'dense1', bias=False)
+        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
         return ops.dense(tf.concat([h, y], 1), 1, 'dense2')
 
 

@@ -149,7 +149,7 @@ def conv_stack(x, width, training, activation=tf.nn.leaky_relu):
     other twice as many as the one before, and all but the first have batch norm. Raises UserError as `depth` does.
     """
     h = conv(x, width, 'conv1', activation=activation)                           # for 28 pixels: [B, 14, 14, width]
-    for number in range(2, depth(*x.shape[2:]) + 1):
+    for number in range(2, depth(x.shape[2]) + 1):
         h = conv(h, width << number - 1, f'conv{number}', bias=False)            # [B, 7, 7, 2 width]
         h = batch_norm(h, training, f'conv{number}_norm', activation=activation)
     return flat(h)
@@ -198,7 +198,7 @@ def unpool(x, size=2, switches=None):
         return tf.where(tf.equal(repeated(switches), here), filled, tf.zeros_like(filled))
 
 
-def depth(size, channels):
+def depth(size, channels=1):
     """How many layers of a DCGAN halve or double the side of its pictures [size, size, channels]: 2 for 28 pixels, 4 for 64.
 
     Raises UserError for sizes that leave no 4 to 7 pixels, and for other channels than 1 and 3.
