@@ -46,8 +46,7 @@ def opened(path, advice, saved):
     """An .npz as a ZipFile, for `member`. Raises UserError, which ends in `advice`, or says how it is `saved`, if it is none."""
     if not path.is_file():
         raise UserError(f'{path} {"is no file" if path.exists() else "does not exist"}: {advice}')
-    with open(path, 'rb') as file, warnings.catch_warnings():
-        warnings.simplefilter('ignore')         # of odd headers
+    with open(path, 'rb') as file:
         try:
             check_zip(file)
             with zipfile.ZipFile(file) as archive:
@@ -88,14 +87,15 @@ def member(path, archive, name, check):
     """An array of an opened .npz, after `check(path, dtype, shape)` of its header has not raised."""
     member = archive.getinfo(f'{name}.npy')
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UserError(f'{path} is compressed in a way that NumPy does not use, which may unpack to any size: '
-                        'save it with np.savez or np.savez_compressed')
+        raise ValueError('compressed in a way that NumPy does not use, which may unpack to any size')
     with archive.open(member) as stream:
         start = io.BytesIO(stream.read(2**14))  # a header is shorter, but may claim to have gigabytes
         if (version := np.lib.format.read_magic(start)) not in [(1, 0), (2, 0)]:
             raise ValueError(f'an array in version {version} of its format')
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read_header(start)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')     # of odd headers
+            shape, fortran, dtype = read_header(start)
         check(path, dtype, shape)
         size = math.prod(shape) * dtype.itemsize
         numbers, filled = np.empty(size, np.uint8), 0

@@ -15,7 +15,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-import warnings
 import zipfile
 import zlib
 
@@ -216,36 +215,18 @@ def read_npz(file, name, keys):
             for key in keys:
                 if f'{key}.npy' not in archive.namelist():
                     raise ValueError(f'{key} is missing')
-                arrays[key] = verify(name, key, read_member(archive, key), key)
+                try:
+                    array = archives.member(key, archive, key, check_part)
+                except Exception as error:  # damaged bytes make the parsers raise anything
+                    raise ValueError(f'{key}: {reason(error)}') from error
+                arrays[key] = verify(name, key, array, key)
     return arrays
 
 
-def read_member(archive, key):
-    """One array of an .npz, uint8 of the shape it should have. No more than that is held, whatever the member claims."""
-    info, shape = archive.getinfo(f'{key}.npy'), PARTS[key][1]
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):    # the others read without bounds
-        raise ValueError(f'{key}: neither stored nor deflated, which is all that NumPy writes')
-    with archive.open(info) as member:
-        raw = io.BytesIO(member.read(math.prod(shape) + 4096))
-    found, fortran, dtype = read_header(raw, key)
-    if (found, fortran, dtype) != (shape, False, np.uint8):
-        raise ValueError(f'{key}: {str(dtype)[:100]} {str(found)[:100]}, expected uint8 {shape}')
-    array = np.frombuffer(raw.getbuffer()[raw.tell():], np.uint8)
-    if array.size != math.prod(shape):
-        raise ValueError(f'{key}: {array.size:,} of {math.prod(shape):,} bytes')
-    return array.reshape(shape)
-
-
-def read_header(raw, key):
-    """(shape, is it in Fortran's order?, dtype) of an .npy."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            if np.lib.format.read_magic(raw) != (1, 0):
-                raise ValueError('another version')
-            return np.lib.format.read_array_header_1_0(raw)
-    except Exception as error:  # damaged bytes make the parser raise anything
-        raise ValueError(f'{key}: no header that NumPy reads ({reason(error)[:100]})') from error
+def check_part(key, dtype, shape):
+    """Raises ValueError unless an array that claims this is as large as the part `key`."""
+    if (dtype, shape) != (np.uint8, PARTS[key][1]):
+        raise ValueError(f'{str(dtype)[:100]} {str(shape)[:100]}, expected uint8 {PARTS[key][1]}')
 
 
 class ArraysOnly(pickle.Unpickler):

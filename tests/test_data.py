@@ -208,9 +208,9 @@ def test_what_unpacks_without_bounds_is_not_unpacked(small, tmp_path, compressio
     content = archive(compression, x_train=np.zeros(50_000_000, np.uint8), y_train=small['y_train'])
     before = peak()
     tracemalloc.reset_peak()
-    assert 'x_train: neither stored nor deflated' in refused_npz(small, tmp_path, content)
+    assert 'x_train: compressed in a way that NumPy does not use' in refused_npz(small, tmp_path, content)
     assert peak() < min(before, 5_000_000)
-    assert 'neither' in refused_npz(small, tmp_path, archive(compression, **small))
+    assert 'compressed' in refused_npz(small, tmp_path, archive(compression, **small))
 
 
 def test_bombs_are_unpacked_as_far_as_they_could_be_right(small, tmp_path, peak):
