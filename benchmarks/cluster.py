@@ -36,7 +36,7 @@ LARGER = {'dcgan.py, 64 x 64': 'dcgan --precision float32 --batch-size 64 --imag
 NETWORKS, LATENCY = {1: 0.117e9, 10: 1.17e9, 100: 11.7e9}, 50e-6   # GbE: bytes a second of payload; seconds of a message, assumed
 
 
-class Contestant:
+class Team:
     """Processes that train together, of which the first one, the chief, is told how many seconds to run; or each by itself."""
 
     def __init__(self, workers, arguments, together=True):
@@ -48,19 +48,15 @@ class Contestant:
             env={**os.environ, **place, **dict.fromkeys(jobs.THREADS, '1'), 'GAN_PATIENCE': '100000'})
             for rank, place in enumerate(places)]
         self._told = self.processes[:told]
-        list(map(self._hear, self._told))
+        self._hear()
 
-    def _hear(self, process):
-        for line in process.stdout:
-            if line.startswith('@'):
-                return json.loads(line[1:])
-        self.errors.seek(0)
-        raise SystemExit(self.errors.read()[-2000:])
+    def _hear(self):
+        return [throughput.heard(process, self.errors) for process in self._told]
 
     def run(self, seconds):
         for process in self._told:
             print(seconds, file=process.stdin, flush=True)
-        self.rates.append(statistics.mean(heard['steps'] / heard['seconds'] for heard in map(self._hear, self._told)))
+        self.rates.append(statistics.mean(heard['steps'] / heard['seconds'] for heard in self._hear()))
 
     def end(self):
         for process in self.processes:
@@ -70,7 +66,7 @@ class Contestant:
 
 def measure(contestants, rounds, seconds):
     """{name: steps a second in each round} of contestants, {name: (workers, arguments)}, that take turns."""
-    starts = {name: functools.partial(Contestant, *given) for name, given in contestants.items()}
+    starts = {name: functools.partial(Team, *given) for name, given in contestants.items()}
     return {name: contestant.rates for name, contestant in throughput.in_turns(starts, rounds, seconds).items()}
 
 

@@ -57,25 +57,29 @@ WORKLOADS['pix2pix-64'] = ('pix2pix.py, grey into colour, 64 pixels, batch 32', 
     'PyTorch eager, bf16 autocast': 'pytorch_pix2pix 32 bfloat16'})
 
 
+def heard(process, errors):
+    """The next message of a program of benchmarks/contest, JSON behind an @; without one, SystemExit with its last `errors`."""
+    for line in process.stdout:
+        if line.startswith('@'):
+            return json.loads(line[1:])
+    errors.seek(0)
+    raise SystemExit(errors.read()[-2000:])
+
+
 class Contestant:
+    """A program that is told how many seconds to run, again and again."""
+
     def __init__(self, command):
         name, *arguments = command.split()
         self.errors = tempfile.TemporaryFile('w+')
         self.process = subprocess.Popen([sys.executable, '-m', f'benchmarks.contest.{name}', *arguments], text=True, cwd=ROOT,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
                                         env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'})
-        self.facts, self.rates = self._hear(), []
-
-    def _hear(self):
-        for line in self.process.stdout:
-            if line.startswith('@'):
-                return json.loads(line[1:])
-        self.errors.seek(0)
-        raise SystemExit(self.errors.read()[-2000:])
+        self.facts, self.rates = heard(self.process, self.errors), []
 
     def run(self, seconds):
         print(seconds, file=self.process.stdin, flush=True)
-        self.facts.update(self._hear())
+        self.facts.update(heard(self.process, self.errors))
         self.rates.append(self.facts['steps'] / self.facts['seconds'])
 
     def end(self):
