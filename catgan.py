@@ -36,7 +36,7 @@ G_HIDDEN = (500, 500, 1000)            # and of G
 NOISE = 0.3              # standard deviation of the noise on D's pictures and behind its fully connected layers, in [0, inf)
 
 # loss
-UNLABELLED = 1.0         # weight of what D learns without labels, in [0, inf); 0 for a classifier of the labelled pictures alone
+UNLABELLED = 1.0         # with labels, weight of what D learns without, in [0, inf); 0: a classifier of the labelled ones alone
 INVARIANCE = 1.0         # weight, in it, of a category that stays when a picture is turned, in [0, inf); the paper: 0
 TURN = 0.25              # radians that labelled pictures are turned by, and others for INVARIANCE, in [0, 1]; the paper: 0
 

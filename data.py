@@ -105,7 +105,7 @@ def _check_size(name, split, size, channels):
     channels = channels or (3 if name == 'stacked_mnist' else 1)
     need = count * size * size * channels
     if need > MOST_RESIZED:
-        raise UserError(f'{name} in {size}x{size}x{channels} would take {need // 2**30:,} GiB, more than '
+        raise UserError(f'{name} in {size}x{size}x{channels} would take {-(-need // 2**30):,} GiB, more than '
                         f'{MOST_RESIZED // 2**30}: --image-size is {math.isqrt(MOST_RESIZED // (count * channels))} at most')
 
 
@@ -167,9 +167,12 @@ def few_labels(labels, count, seed=0):
 def labelled(images, labels, count, seed, batch_size):
     """A few labelled examples: (the images [count, ...] of `few_labels`, a batch of them, their labels) as tensors [B, ...], [B].
 
-    B: batch_size, or count where that is less.
+    B: batch_size, or count where that is less. Raises UserError as `few_labels` does, and if several workers need more.
     """
     few = few_labels(labels, count, seed)
+    if len(few) < (whole := min(batch_size, len(few)) * cluster.size()):
+        raise UserError(f'{len(few)} labelled pictures are fewer than the {whole} of a step of {cluster.size()} workers: '
+                        'give more --labels, or train in one process')
     return images[few], *batches((images[few], labels[few]), min(batch_size, len(few)), 'labelled')
 
 

@@ -85,7 +85,7 @@ def measure(images, dataset, count=10000, labels=None, folder=None):
 
 class _Yardstick(typing.NamedTuple):
     """What does not depend on the model."""
-    train: np.ndarray                  # all training pictures
+    train: np.ndarray                  # all training pictures, those without a class too
     reference: np.ndarray              # features of some of them [count, F]
     labels: np.ndarray | None          # their classes
     counts: np.ndarray | None          # of each class, how many pictures are compared within it
@@ -99,7 +99,9 @@ class _Yardstick(typing.NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def _yardstick(dataset, count, shape, by_class):
-    (train, labels), (test, test_labels) = _pictures(dataset, 'train', shape), _pictures(dataset, 'test', shape)
+    (every, labels), (test, test_labels) = _pictures(dataset, 'train', shape, unlabelled=True), _pictures(dataset, 'test', shape)
+    classed = len(every) if labels is None else int((labels.astype(np.int32) >= 0).sum())      # they come first
+    train, labels = every[:classed], labels if labels is None else labels[:classed]
     expected = measures.stacked_shares(labels) if dataset == 'stacked_mnist' else None
     most = min(len(train), len(test))
     _check_most(dataset, count, most)
@@ -109,7 +111,7 @@ def _yardstick(dataset, count, shape, by_class):
     found = extract(some)
     row, test_distances, answers, chosen_labels, counts = _row(reference, found, expected), None, None, None, None
     if dataset != 'stacked_mnist':
-        test_distances = measures.nearest(some, train)[0]
+        test_distances = measures.nearest(some, every)[0]
         row |= measures.memorisation(test_distances, test_distances)
     if by_class:
         answers = _answers(dataset, shape)
@@ -118,7 +120,7 @@ def _yardstick(dataset, count, shape, by_class):
         counts = np.minimum(*(np.bincount(found, minlength=classes) for found in (chosen_labels, asked)))
         row |= judge.row(reference, chosen_labels, found[0], asked, answers(some, found[1]), classes,
                          (judge.trained_once(judge.small(chosen), chosen_labels, classes)(test) == test_labels).mean())
-    return _Yardstick(train, reference, chosen_labels, counts, test, test_labels, row, test_distances, expected, answers)
+    return _Yardstick(every, reference, chosen_labels, counts, test, test_labels, row, test_distances, expected, answers)
 
 
 def _answers(dataset, shape):
@@ -141,10 +143,10 @@ def _class_names(dataset, shape, labels):
     return list(names)
 
 
-def _pictures(dataset, split, shape):
-    """A data set in pictures of `shape`, as its classifier takes them: (images, labels)."""
+def _pictures(dataset, split, shape, unlabelled=False):
+    """A data set in pictures of `shape`, as its classifier takes them: (images, labels), as `data.load` gives them."""
     channels = 1 if dataset in features.CLASSIFIERS else shape[2]      # the mean of three equal ones is each of them
-    images, labels = data.load(dataset, split, size=shape[0], channels=channels)
+    images, labels = data.load(dataset, split, size=shape[0], channels=channels, unlabelled=unlabelled)
     return features.fitted(images, dataset), labels
 
 
@@ -167,13 +169,14 @@ def _row(reference, found, expected=None):
 def measurable_count(dataset, shape, count):
     """How many samples of a folder's pictures can be measured: `count`, or as many as there are, or 0; says so if not `count`."""
     with contextlib.redirect_stdout(io.StringIO()):
-        most = len(data.load(dataset, size=shape[0], channels=shape[2])[0])
+        images, labels = data.load(dataset, size=shape[0], channels=shape[2])
+    most, which = len(images), 'pictures' if labels is None else 'pictures with a class'
     if most >= count:
         return count
     if most < MIN_COUNT:
-        print(f'{most} pictures to train with are too few for a Frechet distance, which takes {MIN_COUNT}: none is measured')
+        print(f'{most} {which} to train with are too few for a Frechet distance, which takes {MIN_COUNT}: none is measured')
         return 0
-    print(f'Frechet distances are of {most} samples, not {count}: there are no more pictures to train with')
+    print(f'Frechet distances are of {most} samples, not {count}: there are no more {which} to train with')
     return most
 
 

@@ -38,7 +38,7 @@ PRECISION = 'auto'       # 'auto', 'float32' or 'mixed': mixed is 16 bits; auto 
 LOG_EVERY = 10           # steps between rows of scalars.csv and points in TensorBoard
 EPOCHS = 0               # passes over the data, instead of STEPS; 0 leaves it to STEPS
 SAMPLE_EVERY = 100       # steps between pictures of the same latents
-EVAL_EVERY = 500         # steps between Frechet distances; 0 measures nothing, not even at the end
+EVAL_EVERY = 500         # steps between Frechet distances; 0 measures none, not even at the end
 EVAL_COUNT = 2000        # samples of a Frechet distance, from 1 to 1000000: compare only those of equal counts
 CHECKPOINT_EVERY = 500   # steps between checkpoints; the last three are kept while training
 GRID = 64                # samples of a picture, from 1 to 10000
@@ -336,19 +336,24 @@ def _watch(settings, shape, networks, given):
     return evaluation.Watch(settings['DATASET'], count, shape, classes_of(networks['generator'].inputs), given and given[1])
 
 
-def _pictures(settings, encoder, split):
-    """The pictures of a split as a network takes them, and their labels or None."""
-    given, = encoder.inputs.values()
+def _pictures(settings, split, size, channels):
+    """The pictures of a split and their labels or None; those without a class too, with which scripts that have LABELS train."""
     with contextlib.redirect_stdout(io.StringIO()):     # where the data are has been printed already
-        return data.load(settings['DATASET'], split, given.shape[0], given.shape[2])
+        return data.load(settings['DATASET'], split, size, channels, unlabelled='LABELS' in settings)
 
 
 def _typical(settings, used):
-    """{name of an input: array [N, ...]} to take batch norm's statistics over: latents, or for an encoder training pictures."""
+    """{name of an input: array [N, ...]} to take batch norm's statistics over: latents, and classes as often as in the training
+    set; or for an encoder training pictures."""
     if can_be_drawn(used.inputs):
-        return typical(used.inputs, sampler.STANDING)
+        if not classes_of(used.inputs):
+            return typical(used.inputs, sampler.STANDING)
+        _, labels = _pictures(settings, 'train', settings['IMAGE_SIZE'], settings['CHANNELS'])
+        known = labels[labels.astype(np.int32) >= 0]
+        some = subset(known, min(sampler.STANDING, len(known)))
+        return typical(used.inputs, sampler.STANDING, np.resize(some, sampler.STANDING))
     (name, given), = used.inputs.items()
-    found, _ = _pictures(settings, used, 'train')
+    found, _ = _pictures(settings, 'train', given.shape[0], given.shape[2])
     return {name: to_float(subset(found, min(sampler.STANDING, 1 + 2**26 // math.prod(given.shape))))}     # 256 MB
 
 
@@ -356,6 +361,10 @@ def _results(folder, settings, classes, networks, scalars, sample, watch, shape,
     """What is left in a run's folder at its end: {name: function that makes it -> {name of a number for TensorBoard: number}}."""
     real = functools.cache(lambda: watch.real() if watch else {})
     encoder = next((name for name, found in networks.items() if makes_codes(found.inputs, found.output)), None)
+
+    def test():
+        given, = networks[encoder].inputs.values()
+        return _pictures(settings, 'test', given.shape[0], given.shape[2])
 
     def losses():
         log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')       # with one d_loss is more than that
@@ -376,12 +385,12 @@ def _results(folder, settings, classes, networks, scalars, sample, watch, shape,
         return {}
 
     def codes():
-        shown, labels = _pictures(settings, networks[encoder], 'test')
+        shown, labels = test()
         viz.scatter(folder / 'codes.png', codes_of(folder, encoder, shown), labels)
         return {}
 
     def projector():
-        write_projector(folder, encoder, *_pictures(settings, networks[encoder], 'test'), classes)
+        write_projector(folder, encoder, *test(), classes)
         return {}
 
     def means():

@@ -88,6 +88,8 @@ def parse(modules, arguments=None, raising=False):
         group = parser.add_argument_group('the constants of this script' if number == 0 else 'of every script')
         for name in [name for name in comments[number] if name not in known]:
             known[name] = module[name]
+            if module[name] == ():
+                parser.error(f'{name} is empty, but takes one value at least')
             rules = [listed[name] for listed in comments if name in listed]
             _add(group, name, module[name], rules[0], next(filter(None, map(_choices, rules)), None))
     given = vars(parser.parse_args(arguments))

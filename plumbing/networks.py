@@ -133,10 +133,10 @@ def draw(inputs, count, seed=0, labels=None):
     return drawn
 
 
-def typical(inputs, count):
+def typical(inputs, count, labels=None):
     """As `draw`, but latents have exactly the mean of their distribution, and its covariance, where `count` is more than twice
     their length: what is linear in them has the statistics of infinitely many."""
-    drawn = draw(inputs, count, seed=zlib.crc32(b'typical'))    # a stream that samples are not drawn from
+    drawn = draw(inputs, count, zlib.crc32(b'typical'), labels)     # a stream that samples are not drawn from
     for name, found in inputs.items():
         if found.kind != 'label':
             low, high = found.bounds or (-math.sqrt(3), math.sqrt(3))

@@ -105,6 +105,8 @@ def test_a_whole_number_is_in_the_range_that_its_comment_states(tmp_path, refuse
             flags.parse(modules(tmp_path), arguments.split())
     with refused('ROWS is a whole number from 2 to 50'):
         flags.parse(modules(tmp_path, edited('ROWS = 51')), [])
+    with refused('LAYERS is empty'):
+        flags.parse(modules(tmp_path, edited('LAYERS = ()')), [])
 
 
 @pytest.mark.parametrize('arguments', [['--steps', '1\n2'], ['--loss', 'a\nb'], ['--share', '\x1b[31m'], ['--bo\ngus'],

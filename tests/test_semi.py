@@ -2,10 +2,12 @@
 import shutil
 
 import data
+import evaluation
+import run
 import semi_gan
 import viz
 from benchmarks import cells, semi
-from plumbing import files, folders, jobs
+from plumbing import cluster, files, folders, jobs
 
 import drive
 import forkserver
@@ -15,7 +17,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import evaluate, random
 from PIL import Image
-from test_folders import again, painted
+from test_folders import again, folder_of, painted
 
 pytestmark = pytest.mark.usefixtures('fresh_graph')
 COLOURS = {'ant': (4, 5, 6), 'bee': (1, 2, 3), 'cow': (9, 9, 9)}
@@ -147,6 +149,38 @@ def test_pictures_without_a_class_are_trained_with_where_they_are(farm, capsys):
     np.testing.assert_array_equal(np.array(list(COLOURS.values()))[labels[labels >= 0]], images[labels >= 0][:, 0, 0])
     few = data.few_labels(labels, 6, 0)
     assert labels[few].tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_statistics_are_taken_over_what_is_trained_with(farm):
+    """Of encoders: over pictures without a class too, where the script asks for few LABELS."""
+    settings = {'DATASET': str(farm), 'IMAGE_SIZE': 8, 'CHANNELS': 3}
+    encoder = run.network(None, 'codes', images=run.images(8, 3))
+    for labels, count in ({}, 27), ({'LABELS': 6}, 38):
+        assert len(run._typical({**settings, **labels}, encoder)['images']) == count
+
+
+@pytest.mark.parametrize('labels', [{}, {'LABELS': 6}])
+def test_statistics_are_taken_with_classes_as_often_as_they_are_trained_with(labels, farm):
+    painted(farm / 'bee', COLOURS['bee'], 60, start=10)
+    settings = {'DATASET': str(farm), 'IMAGE_SIZE': 8, 'CHANNELS': 3, **labels}
+    drawn = run._typical(settings, run.network(None, 'images', z=run.normal(2), label=run.label(3)))['label']
+    shares = np.bincount(data.load(str(farm), 'train', 8, 3)[1]) / 81
+    assert shares[1] > 0.7
+    np.testing.assert_allclose(np.bincount(drawn) / len(drawn), shares, atol=0.01)
+
+
+def test_copies_of_pictures_without_a_class_are_found(tmp_path):
+    for number, name in enumerate(['a', 'b', folders.UNLABELLED]):
+        folder_of(tmp_path / 'set' / name, 360, seed=number)
+    images, labels = data.load(str(tmp_path / 'set'), 'train', 8, 3, unlabelled=True)
+    for kind in labels < 0, labels >= 0:
+        assert evaluation.measure(images[kind], str(tmp_path / 'set'), 70)['model']['copied'] == 1
+
+
+def test_several_workers_need_a_labelled_picture_for_each_row(monkeypatch):
+    monkeypatch.setattr(cluster, 'size', lambda: 2)
+    with pytest.raises(files.UserError, match='20 labelled pictures are fewer than the 32 of a step of 2 workers'):
+        data.labelled(np.zeros([60, 8, 8, 1], np.uint8), np.arange(60) % 10, 20, 0, 16)
 
 
 def test_a_subfolder_that_becomes_unlabelled_is_read_again(farm):
