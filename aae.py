@@ -34,7 +34,7 @@ HIDDEN = (1000, 1000)     # units of the hidden layers of all networks
 
 # training
 STEPS = 6000              # one step is an update of the auto-encoder, one of the discriminator and one of the encoder
-BATCH_SIZE = 128          # pictures in an update, and as many labelled ones
+BATCH_SIZE = 128          # pictures in an update, and labelled ones, where there are as many
 LEARNING_RATE = 1e-3      # of encoder and decoder that reconstruct, for Adam
 D_LEARNING_RATE = 2e-4    # of the discriminator
 E_LEARNING_RATE = 1e-3    # of the encoder that fools it: five times D's for codes that fill the prior, D's for sharper pictures
@@ -118,7 +118,8 @@ def main():
     real, fake = [(z, unknown)], [(codes, unknown)]     # what is real here is the prior
     if LABELS:
         with tf.name_scope('labelled'):
-            real, fake = [*real, (z, known)], [*fake, (encoder(labelled), y)]
+            count = labelled.shape[0]                   # alike on both sides
+            real, fake = [*real, (z[:count], known[:count])], [*fake, (encoder(labelled), y)]
     with tf.name_scope('real'):
         real_logits = code_discriminator(*real)
     with tf.name_scope('fake'):

@@ -75,11 +75,11 @@ def error(x, y):
 def pca(train, test, size):
     """Pictures uint8 [N, H, W, C] -> those of `test` from the `size` principal components of `train`, float in [-1, 1].
 
-    Of large sets every k-th picture is taken, PCA_BYTES as floats; above 2,048 numbers a picture the components are those
-    of a randomized decomposition (Halko et al. 2011, arXiv:0909.4061).
+    Of large sets every k-th picture is taken, PCA_BYTES as floats, but two at least; above 2,048 numbers a picture the components
+    are those of a randomized decomposition (Halko et al. 2011, arXiv:0909.4061).
     """
     shape, numbers = test.shape, math.prod(test.shape[1:])
-    train = np.asarray(train[::-(-len(train) * 4 * numbers // PCA_BYTES)])
+    train = np.asarray(train[::max(1, min(-(-len(train) * 4 * numbers // PCA_BYTES), len(train) - 1))])
     train, test = (images.reshape(len(images), -1) / np.float32(127.5) - 1 for images in (train, test))
     solver = 'covariance_eigh' if numbers <= 2048 else 'randomized'
     model = PCA(min(size, len(train)), svd_solver=solver, random_state=SEED).fit(train)

@@ -104,6 +104,8 @@ def draw(fake, fake_judgements, real, real_judgements):
 def main():
     if IMAGE_SIZE % 4:
         raise files.UserError('IMAGE_SIZE must be a multiple of 4: G doubles its maps twice')
+    if (len(G_WIDTHS), len(D_WIDTHS)) != (3, 2):
+        raise files.UserError(f'G_WIDTHS takes three numbers and D_WIDTHS two, not {len(G_WIDTHS)} and {len(D_WIDTHS)}')
     tf.disable_control_flow_v2()  # so that tf.cond skips the gradients of a loss that is computed outside
     tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)

@@ -368,7 +368,8 @@ def _results(folder, settings, classes, networks, scalars, sample, watch, shape,
 
     def losses():
         log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')       # with one d_loss is more than that
-        viz.curves(folder / 'losses.png', folder / 'scalars.csv', real(), log_loss)
+        target = settings.get('REAL_LABEL', 1 - settings.get('LABEL_SMOOTHING', 0.0))
+        viz.curves(folder / 'losses.png', folder / 'scalars.csv', real(), log_loss, target)
         return {}
 
     def metrics():

@@ -317,6 +317,13 @@ def test_pca_is_the_best_plane_and_the_error_is_of_pixels_from_0_to_1():
     assert found == pytest.approx(np.square(left).sum() / flat.size, rel=1e-4)
 
 
+def test_pca_of_pictures_that_are_too_large_is_of_two(monkeypatch):
+    """In the direction from one to the other, so that both are as they were."""
+    monkeypatch.setattr(autoencoder, 'PCA_BYTES', 1)
+    images = np.random.default_rng(0).integers(0, 256, [5, 12, 12, 1], np.uint8)
+    np.testing.assert_allclose(autoencoder.pca(images, images[[0, 4]], 3), images[[0, 4]] / 127.5 - 1, atol=1e-5)
+
+
 # scripts as graphs
 
 @pytest.mark.parametrize('mode', ['switches', 'repeat'])

@@ -1,6 +1,6 @@
 """The balance: an update is skipped exactly where its loss is not over its threshold, and nothing of its network moves then."""
 import balanced_gan
-from plumbing import graph
+from plumbing import files, graph
 
 import numpy as np
 import pytest
@@ -35,6 +35,13 @@ def balanced(build):
 
     with built.session() as session:
         yield updated
+
+
+@pytest.mark.parametrize('name, widths', [('G_WIDTHS', (64, 32)), ('D_WIDTHS', (32,)), ('D_WIDTHS', (32, 64, 128))])
+def test_other_numbers_of_layers_are_refused(name, widths, monkeypatch):
+    monkeypatch.setattr(balanced_gan, name, widths)
+    with pytest.raises(files.UserError, match='G_WIDTHS takes three numbers and D_WIDTHS two'):
+        balanced_gan.main()
 
 
 def test_a_skipped_update_leaves_every_bit_of_its_network(balanced):

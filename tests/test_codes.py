@@ -184,6 +184,13 @@ def test_the_sections_of_the_roll_follow_each_other_and_hold_equal_shares(monkey
         assert section / 5 - 1e-5 <= inside.min() and inside.max() <= (section + 1) / 5 + 1e-5
 
 
+@pytest.mark.parametrize('labels', [10, 20])
+def test_codes_of_which_the_part_is_told_are_as_many_on_both_sides(labels, build):
+    """So that the best D of codes that are those of the prior says 1/2 of both kinds of rows, whatever the number of labels."""
+    scores = build('aae', PRIOR='mixture', LABELS=labels, BATCH_SIZE=16).given['scores']
+    assert scores['real'].shape[0] == scores['fake'].shape[0] == 16 + min(labels, 16)
+
+
 @pytest.mark.parametrize('constants, complaint', [
     ({'PRIOR': 'mixture', 'Z_DIM': 3}, 'use --z-dim 2'), ({'LABELS': 10}, 'use --prior mixture')])
 def test_priors_that_cannot_be(constants, complaint, monkeypatch):
