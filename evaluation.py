@@ -8,6 +8,7 @@ were asked to show a class are also measured class by class (plumbing/judge.py).
 import contextlib
 import functools
 import io
+import math
 import typing
 
 import data
@@ -264,7 +265,7 @@ def report(folder, dataset, shape, along):
 def worst_class(result):
     """'the worst class is 8, 98.1 % of its samples right'."""
     model = result['model']
-    shares = [1 if share is None else share for share in model['by_class']['gan_test']]
+    shares = [math.inf if share is None else share for share in model['by_class']['gan_test']]
     worst = int(np.argmin(shares))
     name = files.shortened(files.one_line(result['classes'][worst]))
     return f'the worst class is {name}, {shares[worst]:.1%} of its samples right'

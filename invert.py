@@ -84,15 +84,16 @@ def table(run, images, labels, found, before):
     before: as of `inversion.Inverter.before`.
     """
     import data
-    from plumbing import codes, features, runfolder
+    from plumbing import features, measures, runfolder
 
-    dataset = data.full_name(runfolder.read_settings(run)['DATASET'])
+    settings = runfolder.read_settings(run)
+    dataset = data.full_name(settings['DATASET'])
     with contextlib.redirect_stdout(sys.stderr):
-        train, _ = data.load(dataset, size=images.shape[1], channels=images.shape[3])
-    flat = [array.reshape(len(array), -1) / np.float32(255) for array in (images, train)]
+        train, _ = data.load(dataset, size=images.shape[1], channels=images.shape[3], unlabelled='LABELS' in settings)
+    near = {'the nearest training pictures': train[measures.nearest(images, train)[1]]} if len(train) > 1 else {}
     rows = {'the nearest of the samples at the start': before['sample'],
             **({'drawn from the codes of the encoder': before['code']} if 'code' in before else {}), 'found': found,
-            'the nearest training pictures': train[codes.nearest(flat[0], 1, flat[1])[:, 0]], 'the pictures themselves': images}
+            **near, 'the pictures themselves': images}
     known = labels is not None and dataset in features.CLASSIFIERS
     lines = [f'{len(images):,} test pictures of {dataset}', '', f'| | mean error |{" seen as their class |" if known else ""}',
              f'|---|---|{"---|" if known else ""}']

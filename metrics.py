@@ -21,7 +21,7 @@ def parse(arguments):
     parser.add_argument('--dataset', help="mnist, fashion, stacked_mnist or a folder of pictures; the run's own if not given")
     parser.add_argument('--count', type=flags.whole('the count', 1), help='samples, and real pictures (default 10000; 26000 for '
                                                                           'stacked_mnist; a tenth of a folder if that is less)')
-    parser.add_argument('--seed', type=flags.whole('the seed'), default=0, help='of the samples drawn from a run (default 0)')
+    parser.add_argument('--seed', type=flags.whole('the seed'), help='of the samples drawn from a run (default 0)')
     parser.add_argument('--best', action='store_true', help='of a run: the generator that measured best, not the last')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table: of several paths, {path: result}')
     given = parser.parse_args(arguments)
@@ -32,6 +32,8 @@ def parse(arguments):
             raise files.UserError(f'{path} does not say which data set it imitates: add --dataset')
         if given.best and not path.is_dir():
             raise files.UserError(f'{path} has no generator that measured best, as run folders have: leave out --best')
+        if given.seed is not None and not path.is_dir():
+            raise files.UserError(f'{path} holds its samples, and none are drawn: leave out --seed')
     return given
 
 
@@ -42,17 +44,18 @@ def measured(path, given):
     from plumbing import archives, runfolder, savedmodel
 
     run = path.is_dir()
-    dataset = data.full_name(given.dataset or runfolder.read_settings(path)['DATASET'])
-    count = given.count or evaluation.COUNT.get(dataset, 10000)
+    named = given.dataset or runfolder.read_settings(path)['DATASET']
     images, labels = (None, None) if run else archives.read(path)
     shape = savedmodel.sampled(path, best=given.best).shape if run else images.shape[1:]
     if len(shape) != 3:
-        raise files.UserError(f'{path} makes points, not images: there is nothing to compare with {dataset}')
+        raise files.UserError(f'{path} makes points, not images: there is nothing to compare with {named}')
+    dataset = data.full_name(named)
+    count = given.count or evaluation.COUNT.get(dataset, 10000)
     if not given.count and dataset not in data.NAMES:
         count = evaluation.default_count(dataset, shape)
     evaluation.check_count(dataset, shape, count)
     if run:
-        images, labels = evaluation.samples(path, dataset, shape, count, given.seed, given.best)
+        images, labels = evaluation.samples(path, dataset, shape, count, given.seed or 0, given.best)
         count = count if given.count else min(count, len(images))       # of pictures that are translated there may be fewer
     drawn = path if run else path.parent if len(given.paths) == 1 else None
     return evaluation.measure(images, dataset, count, labels, drawn)

@@ -267,6 +267,8 @@ def parse(arguments):
 
 def _check(parser, given):
     """Ends the command unless its arguments go together and its files can be written."""
+    if given.arithmetic is not None:
+        latents.terms(given.arithmetic)                     # complains, also about an empty sum
     for name in 'latents', 'arithmetic', 'directions', 'input':
         clash = {'latents': ['seed'], 'arithmetic': ['index', 'count', 'numbered', 'files', 'interpolate', 'directions'],
                  'directions': ['direction', 'count', 'numbered'], 'input': list(LATENT)}[name]

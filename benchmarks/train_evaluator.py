@@ -105,8 +105,8 @@ def main(dataset, output):
                     print(f'step {n}/{steps}  loss {value:.4f}  test accuracy {(answers == test_labels).mean():.4f}',
                           flush=True)
             saved = {name: value.astype(np.float16) for name, value in session.run(averaged).items()}
-    with files.replacing(output) as temporary:
-        np.savez_compressed(temporary, **saved)
+    with files.replacing(output) as temporary, open(temporary, 'wb') as file:    # to a path savez would add .npz
+        np.savez_compressed(file, **saved)
     print(f'{output}: {sum(value.size for value in saved.values())} weights, {output.stat().st_size} bytes')
 
 

@@ -29,9 +29,10 @@ def main(arguments=None):
         import data
         from plumbing import features, measures, runfolder, savedmodel
 
-        generate, dataset = savedmodel.generator(given.run), data.full_name(runfolder.read_settings(given.run)['DATASET'])
+        generate = savedmodel.generator(given.run)
         if generate.output != 'images':
             raise files.UserError(f'the generator of {given.run} makes {generate.output}, not images')
+        dataset = data.full_name(runfolder.read_settings(given.run)['DATASET'])
         size, _, channels = generate.shape
         with contextlib.redirect_stdout(sys.stderr):
             train, test = (data.load(dataset, split, size, channels)[0] for split in ('train', 'test'))

@@ -7,6 +7,7 @@ import invert
 import sample
 from benchmarks import truncation
 from plumbing import decoder, drawing, features, files, inversion, latents, measures, networks, runfolder, savedmodel
+from plumbing.picturecache import OnDisk
 
 import drive
 import imageio.v3 as iio
@@ -339,9 +340,20 @@ def test_a_file_has_what_was_drawn(folders, tmp_path):
     np.testing.assert_array_equal(found['images'], pictures(found['z'], np.eye(3)[[1] * 4]))
 
 
-def test_the_table_of_test_pictures(folders, monkeypatch, capsys, tmp_path):
-    """Pictures of the set are none of the generator's: what is found is nearer than the samples, and seen as nothing sure."""
-    monkeypatch.setattr(data, 'load', drive.load)
+@pytest.mark.parametrize('large', [False, True])
+def test_the_table_of_test_pictures(large, folders, monkeypatch, capsys, tmp_path):
+    """Pictures of the set are none of the generator's: what is found is nearer than the samples, and seen as nothing sure.
+
+    large: of which training pictures stay on the disk.
+    """
+    def load(name, split='train', *given, **more):
+        images, labels = drive.load(name, split, *given, **more)
+        if large and split == 'train':
+            np.save(tmp_path / 'pictures.npy', images)
+            images = OnDisk(tmp_path / 'pictures.npy')
+        return images, labels
+
+    monkeypatch.setattr(data, 'load', load)
     monkeypatch.setattr(inversion, 'POOL', 64)
     invert.main([str(folders['normal']), '--test', '20', '--steps', '50', '--npz', str(tmp_path / 'a.npz'), '--png',
                  str(tmp_path / 'a.png')])
@@ -376,7 +388,8 @@ BAD = {'other.npz': {'z': np.zeros([2, 4], 'f'), 'generator': np.array('0' * 64)
     (['--direction', '4'], 'there is no direction 4: give a number from 0'),
     (['--direction', '-1'], 'the direction is a whole number'), (['--by', 'inf'], 'the distance is a number'),
     (['--by', '2'], '--by is how far to move along a --direction'),
-    (['--arithmetic', 'foo'], "'foo' is not a term of a sum"), (['--arithmetic', '1', '--index', '2'], 'do not go together'),
+    (['--arithmetic', 'foo'], "'foo' is not a term of a sum"), (['--arithmetic', ''], "'' is not a term of a sum"),
+    (['--arithmetic', '1', '--index', '2'], 'do not go together'),
     (['--arithmetic', '3', '--latents', 'two.npz'], 'there is no sample 3: give numbers from 0 to 1'),
     (['--arithmetic', '1', '--files', 'x'], 'do not go together'), (['--directions', 'x.txt'], 'must end in .png'),
     (['--directions', 'x.png', '--direction', '0'], '--directions and --direction do not go together'),

@@ -410,6 +410,7 @@ def claim(path, shape, size=70 * 784, kind=zipfile.ZIP_DEFLATED, length=None, ve
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--dataset', 'minst'], 'minst'),
     (lambda path: path.mkdir(), [], 'not a run folder'),
     (lambda path: path.mkdir(), ['--best'], 'not a run folder'), (lambda path: path.touch(), ['--best'], 'leave out --best'),
+    (lambda path: path.touch(), ['--seed', '4'], 'leave out --seed'),
     *((lambda path: None, [f'--count={text}'], 'the count is a whole number from 1 to') for text in ('-5', '0', '9' * 30)),
     *((lambda path: None, [f'--seed={text}'], 'the seed is a whole number from 0 to') for text in ('-1', '2147483648')),
     (lambda path: os.mkfifo(path), [], 'is no file'), (lambda path: path.touch(), [], 'not a whole .npz'),
@@ -484,6 +485,20 @@ def test_more_samples_than_real_pictures_are_not_drawn(tmp_path, monkeypatch, re
     monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path), '--count', '2147483647'])
     with refused('mnist has only 80 pictures to stand for real ones: use --count 80 or less'), files.one_line_errors():
         metrics.main()
+
+
+def test_points_of_the_plane_are_not_measured(tmp_path, monkeypatch, refused):
+    monkeypatch.setattr(evaluation.savedmodel, 'saved', lambda folder, name: folder)
+    monkeypatch.setattr(evaluation.savedmodel, 'sampled', lambda folder, best: types.SimpleNamespace(shape=(2,)))
+    monkeypatch.setattr(evaluation.runfolder, 'read', lambda folder: {'settings': {'DATASET': 'grid'}})
+    monkeypatch.setattr(sys, 'argv', ['metrics.py', str(tmp_path)])
+    with refused('makes points, not images: there is nothing to compare with grid'), files.one_line_errors():
+        metrics.main()
+
+
+def test_a_class_of_which_there_are_no_samples_is_not_the_worst():
+    result = {'classes': ['a', 'b', 'c'], 'model': {'by_class': {'gan_test': [None, 1.0, 1.0]}}}
+    assert evaluation.worst_class(result) == 'the worst class is b, 100.0% of its samples right'
 
 
 def test_a_folder_too_small_to_measure_with_says_so(tmp_path, monkeypatch, refused):
