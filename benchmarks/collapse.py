@@ -141,7 +141,9 @@ runs on pictures are short, so that they show how a row begins.
 
 Rows of energies have pictures alone: their networks are those of their scripts, in which D is an auto-encoder of pictures with
 about twice the work. An objective is named with what its paper bounds the critic with, which is updated once in a step here,
-for all rows alike. A cell is measured again only when its command has changed: older ones come from the code of their time.
+for all rows alike. On pictures toy.py, unrolled_gan.py, d2gan.py, veegan.py and mad_gan.py let their learning rates fall
+to 0, which is their default; improved_gan.py, sn_gan.py and objectives.py do not. A cell is measured again only when its
+command has changed: older ones come from the code of their time.
 
 {table(found)}
 
