@@ -856,7 +856,7 @@ def test_a_few_pictures_are_trained_on_without_being_measured(tmp_path, train):
     for name in 'b', 'a':
         folder_of(tmp_path / f'set/{name}', 10, seed=ord(name))
     status, out, error = train('set')
-    assert status == 0 and '18 pictures to train with are too few for a Frechet distance' in out, error
+    assert status == 0 and '18 pictures with a class to train with are too few for a Frechet distance' in out, error
     assert 'frechet' not in (tmp_path / 'runs/gan_fc-set/scalars.csv').read_text()
     assert json.loads((tmp_path / 'runs/gan_fc-set/settings.json').read_text())['classes'] == ['a', 'b']
 
