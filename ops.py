@@ -238,10 +238,7 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True, activati
 
 def instance_norm(x, name, activation=None):
     """x [B, h, w, c], each channel of each picture normalized to mean 0 and variance 1, then scaled and shifted (Ulyanov et al.
-    2016, arXiv:1607.08022). Raises UserError for maps of one pixel, of which it would leave nothing."""
-    if x.shape[1] == x.shape[2] == 1:
-        raise files.UserError(f'{name}: instance norm leaves nothing of maps of one pixel: use larger pictures, '
-                              'or fewer layers that halve them')
+    2016, arXiv:1607.08022). It leaves nothing of maps of one pixel."""
     return _normalized(x, [1, 2], name, activation)
 
 

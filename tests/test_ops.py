@@ -2,7 +2,7 @@
 import contextlib
 
 import ops
-from plumbing import convolutions, files, graph
+from plumbing import convolutions, graph
 
 import numpy as np
 import pytest
@@ -116,11 +116,6 @@ def test_norms_of_single_pictures(norm, shape, axes):
         for variable, value in zip(tf.trainable_variables(), (scale, offset), strict=True):
             variable.load(value, session)
         np.testing.assert_allclose(session.run(y), -expected, atol=1e-5)
-
-
-def test_instance_norm_of_one_pixel_is_refused():
-    with pytest.raises(files.UserError, match='norm: instance norm leaves nothing of maps of one pixel'):
-        ops.instance_norm(tf.zeros([2, 1, 1, 3]), 'norm')
 
 
 def test_a_network_applied_twice_updates_its_averages_in_the_order_of_the_calls():

@@ -209,6 +209,19 @@ def test_without_a_pool_the_last_pictures_are_shown():
     assert translation.pooled(fake, 'discriminator', 0) is fake and not tf.global_variables()
 
 
+@pytest.mark.parametrize('size, most', [(28, 4), (8, 2), (16, 3), (32, 4), (64, 5)])
+def test_a_discriminator_of_single_pixels_is_refused(size, most, monkeypatch):
+    """Instance norm leaves nothing of them: up to the last number that is allowed D's scores depend on the picture."""
+    monkeypatch.setattr(cyclegan, 'WIDTH', 4)
+    monkeypatch.setattr(cyclegan, 'PATCH_LAYERS', most)
+    x = tf.constant(pictures(3, size, size, 1).astype('f'))
+    assert np.ptp(evaluate(cyclegan.discriminator(x, 'discriminator')), axis=0).max() > 0
+    monkeypatch.setattr(cyclegan, 'PATCH_LAYERS', most + 1)
+    monkeypatch.setattr(cyclegan, 'IMAGE_SIZE', size)
+    with pytest.raises(files.UserError, match=f'PATCH_LAYERS must be at most {most} for pictures of {size} pixels'):
+        cyclegan.main()
+
+
 def test_a_batch_larger_than_the_pool_is_refused(monkeypatch):
     monkeypatch.setattr(cyclegan, 'BATCH_SIZE', 51)
     with pytest.raises(files.UserError, match='BATCH_SIZE is 51, more than the POOL of 50'):
