@@ -101,7 +101,7 @@ class _Yardstick(typing.NamedTuple):
 @functools.lru_cache(maxsize=1)
 def _yardstick(dataset, count, shape, by_class):
     (every, labels), (test, test_labels) = _pictures(dataset, 'train', shape, unlabelled=True), _pictures(dataset, 'test', shape)
-    classed = len(every) if labels is None else int((labels.astype(np.int32) >= 0).sum())      # they come first
+    classed = len(every) if labels is None else int((labels >= 0).sum())      # they come first
     train, labels = every[:classed], labels if labels is None else labels[:classed]
     expected = measures.stacked_shares(labels) if dataset == 'stacked_mnist' else None
     most = min(len(train), len(test))

@@ -349,7 +349,7 @@ def _typical(settings, used):
         if not classes_of(used.inputs):
             return typical(used.inputs, sampler.STANDING)
         _, labels = _pictures(settings, 'train', settings['IMAGE_SIZE'], settings['CHANNELS'])
-        known = labels[labels.astype(np.int32) >= 0]
+        known = labels[labels >= 0]
         some = subset(known, min(sampler.STANDING, len(known)))
         return typical(used.inputs, sampler.STANDING, np.resize(some, sampler.STANDING))
     (name, given), = used.inputs.items()
