@@ -227,9 +227,11 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True, activati
         pixels = x if x.shape.ndims == 4 else x[:, None, None, :]
         if not training:
             tf.add_to_collection('norms', (pixels, mean, variance))  # see graph.sampling
-            y, _, _ = tf.nn.fused_batch_norm(pixels, scale, offset, mean, variance, epsilon, is_training=False)
+            known = functools.partial(tf.nn.fused_batch_norm, epsilon=epsilon, is_training=False)
+            y, _, _ = convolutions.in_full_channels(known, pixels, scale, offset, mean, variance)
         else:
-            y, batch_mean, batch_variance = cluster.batch_norm(pixels, scale, offset, epsilon)
+            of_batch = functools.partial(cluster.batch_norm, epsilon=epsilon)
+            y, batch_mean, batch_variance = convolutions.in_full_channels(of_batch, pixels, scale, offset)
             for moving, batch in (mean, batch_mean), (variance, batch_variance):
                 with_update(lambda moving=moving, batch=batch: moving.assign(
                     decay * moving.read_value() + (1 - decay) * batch, read_value=False))

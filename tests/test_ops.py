@@ -83,18 +83,27 @@ def test_conv_transpose_of_an_open_batch():
         assert [session.run(y, {z: random(n, 2, 2, 3)}).shape for n in (1, 7)] == [(1, 4, 4, 4), (7, 4, 4, 4)]
 
 
+@pytest.mark.parametrize('bfloat16', [False, True])
 @pytest.mark.parametrize('shape', [[8, 5], [4, 3, 2, 5]])
-def test_batch_norm_training_and_sampling(shape):
+def test_batch_norm_training_and_sampling(shape, bfloat16, monkeypatch):
+    monkeypatch.setattr(convolutions, 'BFLOAT16', bfloat16)     # one of the roads of 5 channels
     x = 3 * random(*shape) + 7
+    pixels = tf.constant(x)
     with ops.network('net'):
-        y = ops.batch_norm(tf.constant(x), True, 'norm', decay=0.9)
-        sampled = ops.batch_norm(tf.constant(x), False, 'norm')
+        y = ops.batch_norm(pixels, True, 'norm', decay=0.9)
+        sampled = ops.batch_norm(pixels, False, 'norm')
+    norms = [op for op in tf.get_default_graph().get_operations() if op.type == 'FusedBatchNormV3']
+    assert [op.inputs[0].shape[-1] for op in norms] == [16 if bfloat16 else 5] * 2
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         axes = tuple(range(len(shape) - 1))
         mean, variance = x.mean(axes), x.var(axes)
         np.testing.assert_allclose(session.run(y), (x - mean) / np.sqrt(variance + 1e-5), rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(session.run(sampled), x / np.sqrt(1 + 1e-5), rtol=1e-4)  # averages still 0 and 1
+        w = random(*shape)
+        normalized = (x - mean) / np.sqrt(variance + 1e-5)      # Ioffe & Szegedy 2015, the gradient of sum(w y)
+        expected = (w - w.mean(axes) - normalized * (w * normalized).mean(axes)) / np.sqrt(variance + 1e-5)
+        np.testing.assert_allclose(session.run(tf.gradients(w * y, pixels)[0]), expected, rtol=1e-3, atol=1e-5)
         step = update(tf.reduce_sum(y), 'net/')
         for _ in range(2):
             session.run(step)
