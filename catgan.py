@@ -22,7 +22,7 @@ import tensorflow.compat.v1 as tf
 DATASET = 'mnist'        # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28          # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
 CHANNELS = 1             # 1 is grey, 3 is colour
-LABELS = 100             # labelled training pictures, from 0 to 1000000, as many of each class; 0 for clusters without
+LABELS = 100             # labelled training pictures, from 0 to 1000000, as many of each class; 0 finds clusters
 LABEL_SEED = 0           # which of them, from 0 to 1000000
 
 # networks
@@ -36,8 +36,8 @@ G_HIDDEN = (500, 500, 1000)            # and of G
 NOISE = 0.3              # standard deviation of the noise on D's pictures and behind its fully connected layers, in [0, inf)
 
 # loss
-UNLABELLED = 1.0         # with labels, weight of what D learns without, in [0, inf); 0: a classifier of the labelled ones alone
-INVARIANCE = 1.0         # weight, in it, of a category that stays when a picture is turned, in [0, inf); the paper: 0
+UNLABELLED = 1.0         # weight of what D learns without labels, if there are any, in [0, inf); at 0 it is in batch norm alone
+INVARIANCE = 1.0         # weight, within UNLABELLED, of categories that stay when pictures are turned, in [0, inf); the paper: 0
 TURN = 0.25              # radians that labelled pictures are turned by, and others for INVARIANCE, in [0, 1]; the paper: 0
 
 # training

@@ -22,7 +22,7 @@ import tensorflow.compat.v1 as tf
 DATASET = 'mnist'         # mnist, fashion_mnist or a folder of pictures
 IMAGE_SIZE = 28           # pixels on a side, from 16 to 4096: 4 to 7, times 2 at least twice: 28, 32, 64, 128, ...
 CHANNELS = 1              # 1 is grey, 3 is colour
-LABELS = 0                # labelled training pictures, from 0 to 1000000, as many of each class; 0 for clusters without
+LABELS = 0                # labelled training pictures, from 0 to 1000000, as many of each class; 0 finds clusters
 LABEL_SEED = 0            # which of them, from 0 to 1000000
 
 # networks

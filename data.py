@@ -156,11 +156,12 @@ def few_labels(labels, count, seed=0):
     k = int(labels.max()) + 1
     each, rest = divmod(count, k)
     if rest or not each:
-        raise UserError(f'{count} labelled examples of {k} classes: give a multiple of {k}')
+        raise UserError(f'{count} labelled examples of {k} classes: give --labels a multiple of {k}')
     order = np.random.RandomState(seed).permutation(len(labels))                # NumPy keeps this stream for ever
     drawn = [order[labels[order] == c][:each] for c in range(k)]
     if short := [c for c in range(k) if len(drawn[c]) < each]:
-        raise UserError(f'class {short[0]} has {len(drawn[short[0]])} examples, fewer than the {each} to be labelled')
+        raise UserError(f'class {short[0]} has {len(drawn[short[0]])} examples, fewer than the {each} to be labelled: '
+                        'give fewer --labels, or that class more pictures')
     return np.stack(drawn, 1).ravel()
 
 

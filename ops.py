@@ -227,8 +227,7 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True, activati
         pixels = x if x.shape.ndims == 4 else x[:, None, None, :]
         if not training:
             tf.add_to_collection('norms', (pixels, mean, variance))  # see graph.sampling
-            known = functools.partial(tf.nn.fused_batch_norm, epsilon=epsilon, is_training=False)
-            y, _, _ = convolutions.in_full_channels(known, pixels, scale, offset, mean, variance)
+            y, _, _ = tf.nn.fused_batch_norm(pixels, scale, offset, mean, variance, epsilon, is_training=False)
         else:
             of_batch = functools.partial(cluster.batch_norm, epsilon=epsilon)
             y, batch_mean, batch_variance = convolutions.in_full_channels(of_batch, pixels, scale, offset)

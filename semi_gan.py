@@ -1,9 +1,9 @@
 """Semi-supervised GAN: Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs",
 arXiv:1606.03498, section 5.
 
-D is a classifier of K classes and of one more, the generated pictures. It learns the classes from a few labelled pictures; from
-all others that each is of some class; and from G's, which are where no class is, where the classes end. G matches the mean of
-D's features (section 3.1).
+D is a classifier of K classes and of one more, the generated pictures. A few labelled pictures teach it the classes; the others,
+that each is of one of them; and G's, which lie between the classes, where those end. G matches the mean of D's features
+(section 3.1).
 
     python semi_gan.py --dataset mnist --labels 100
 
@@ -36,9 +36,9 @@ HIDDEN_NOISE = 0.5        # and on its hidden layers, in [0, 10]
 GAIN = 1.25               # lengths of the weights of D's units, in (0, 10], with which their variance is about 1 at first
 
 # loss
-UNLABELLED = 0.5          # weight of what D learns without labels, in [0, inf); 0 for a classifier of the labelled pictures alone
+UNLABELLED = 0.5          # weight of what D learns without labels, in [0, inf); at 0 D learns from labelled ones only
 TURN = 0.0                # radians that labelled pictures are turned by, and others for INVARIANCE, in [0, 1]; the paper: 0
-INVARIANCE = 0.0          # weight, in that, of a class that stays when a picture is turned, in [0, inf); the paper: 0
+INVARIANCE = 0.0          # weight, within UNLABELLED, of classes that stay when pictures are turned, in [0, inf); the paper: 0
 
 # training
 STEPS = 40000             # one step is an update of D and one of G

@@ -28,8 +28,8 @@ WIDTH = 64               # channels of the layer nearest to the pixels; each lay
 HIDDEN = 256             # units of a fully connected layer
 
 # loss
-UNLABELLED = 1.0         # weight of what D learns without labels, in [0, inf); 0 for a classifier of the labelled pictures alone
-INVARIANCE = 1.0         # weight, in it, of a class that stays when a picture is turned, in [0, inf); the paper: 0
+UNLABELLED = 1.0         # weight of what D learns without labels, in [0, inf); at 0 they are in batch norm alone
+INVARIANCE = 1.0         # weight, within UNLABELLED, of classes that stay when pictures are turned, in [0, inf); the paper: 0
 TURN = 0.25              # radians that labelled pictures are turned by, and others for INVARIANCE, in [0, 1]; the paper: 0
 
 # training

@@ -53,7 +53,7 @@ def diverged(arguments, done):
 
     arguments: of its command. done: jobs.Done.
     """
-    if done.status == 2 and (found := re.search(r'(\w+ is \S+|weights are no longer finite) at step \d+', done.error)):
+    if done.status == 2 and (found := re.search(r'(\S+ is \S+|weights are no longer finite) at step \d+', done.error)):
         return {'failed': found[0]}
     if done.status:
         raise RuntimeError(f'{" ".join(arguments)}: {done.error}')

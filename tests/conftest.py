@@ -133,6 +133,11 @@ def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+def softmax(logits):
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
+
+
 def wait_for(condition, process, seconds=120):
     """Until the condition holds or the process has ended; only a guard against waiting for ever, not a claim about speed."""
     deadline = time.monotonic() + seconds

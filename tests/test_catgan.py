@@ -3,7 +3,6 @@ import math
 
 import catgan
 import sgan
-from plumbing import measures
 
 import drive
 import forkserver
@@ -11,22 +10,9 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow.compat.v1 as tf
-from conftest import evaluate, random
+from conftest import evaluate, random, softmax
 
 pytestmark = pytest.mark.usefixtures('fresh_graph')
-
-
-def softmax(logits):
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    return p / p.sum(1, keepdims=True)
-
-
-# measures
-
-def test_the_error_of_clusters():
-    """Cluster 0 stands for class 2, of its surest picture, and cluster 2 for class 0, although most of it is of class 1."""
-    p, labels = np.array([[.9, .1, 0], [.2, .1, .7], [.1, .0, .9], [.3, .1, .6]]), np.array([2, 1, 0, 1])
-    assert measures.cluster_error(p, labels) == 2 / 4
 
 
 # CatGAN

@@ -17,14 +17,9 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 import tensorflow.compat.v1 as tf
-from conftest import evaluate, random
+from conftest import evaluate, random, softmax
 
 pytestmark = pytest.mark.usefixtures('fresh_graph')
-
-
-def softmax(logits):
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    return p / p.sum(1, keepdims=True)
 
 
 # shared layers and measures
