@@ -97,7 +97,6 @@ def main():
         raise files.UserError(f'the prior {PRIOR!r} is in the plane: use --z-dim 2')
     if PRIOR == 'gaussian' and LABELS:
         raise files.UserError('labels say which part of the prior a code belongs to: use --prior mixture or --prior roll')
-    tf.set_random_seed(SEED)
     parts = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True)) if LABELS else PARTS
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
     with tf.variable_scope('data'):
@@ -109,7 +108,7 @@ def main():
         with tf.name_scope('told'):
             unknown, known = tf.one_hot([parts] * BATCH_SIZE, parts + 1), tf.pad(part, [[0, 0], [0, 1]])
         if LABELS:
-            few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
+            labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
             y = tf.one_hot(label, parts + 1, name='y')
 
     codes = encoder(x)
@@ -143,7 +142,7 @@ def main():
                 'encoder': run.network(encoder, 'codes', images=run.images(IMAGE_SIZE, CHANNELS)),
                 'decoder': run.network(decoder, 'images', z=run.normal(Z_DIM))}
     folder, _ = run.train(globals(), updates=[ae_step, d_step, e_step], scalars=scalars, networks=networks,
-                          scores={'real': real_logits, 'fake': fake_logits}, labelled=few if LABELS else None)
+                          scores={'real': real_logits, 'fake': fake_logits})
     if Z_DIM == 2:
         plane = viz.mesh(3, 20).reshape(20, 20, 2)[::-1].reshape(-1, 2)     # the decoder all over it, the highest row first
         viz.save(folder / 'manifold.png', viz.grid(savedmodel.Loaded(folder, 'decoder').draw({'z': plane}), 20, gap=0, zoom=1))

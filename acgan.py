@@ -39,8 +39,7 @@ SEED = 0                 # random seed
 def generator(z, y, training):
     """z [B, Z_DIM] from N(0, 1), classes y [B, K] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        h = ops.dense(tf.concat([z, y], 1), HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
+        h = ops.norm_stack(tf.concat([z, y], 1), [HIDDEN], training)
         return ops.deconv_stack(tf.concat([h, y], 1), IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
@@ -48,28 +47,26 @@ def discriminator(x, classes, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, 1], sigmoid(logits) = P(S = real|x), and class logits
     [B, K], softmax(class logits) = P(C = c|x)."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        h = ops.norm_stack(ops.conv_stack(x, WIDTH, training), [HIDDEN], training, tf.nn.leaky_relu)
         return ops.dense(h, 1, 'source'), ops.dense(h, classes, 'class')
 
 
 def losses(real, fake, y):
-    """What D says of real and of generated images, with their classes y [B, K] -> (d_loss, g_loss), section 4 of the paper.
+    """What D says of real and of generated images of the classes y [B, K] -> d_loss, g_loss, class_loss, and G's part of that.
 
-    D maximizes L_S + L_C and G maximizes L_C - L_S: L_S is the log-likelihood of the source, L_C that of the class. G's part of
-    L_S is the non-saturating one of arXiv:1406.2661.
+    Section 4: D maximizes L_S + L_C and G maximizes L_C - L_S. L_S is the log-likelihood of the source, L_C that of the class.
+    G's part of L_S is the non-saturating one of arXiv:1406.2661.
     """
     (real_logits, real_classes), (fake_logits, fake_classes) = real, fake
     real_c, fake_c = (tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=y, logits=logits))
                       for logits in (real_classes, fake_classes))                          # -log P(C = c|x)
-    d_source = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits))  # -L_S
-    g_source = tf.reduce_mean(tf.nn.softplus(-fake_logits))                                # -log P(S = real|G(z))
-    return (tf.add(d_source, CLASS_WEIGHT * (real_c + fake_c), name='d_loss'),
-            tf.add(g_source, CLASS_WEIGHT * fake_c, name='g_loss'))
+    d_loss = tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits)                    # -L_S
+    g_loss = tf.nn.softplus(-fake_logits)                                                  # -log P(S = real|G(z))
+    return (tf.reduce_mean(d_loss, name='d_loss'), tf.reduce_mean(g_loss, name='g_loss'),
+            tf.add(real_c, fake_c, name='class_loss'), fake_c)                             # -L_C
 
 
 def main():
-    tf.set_random_seed(SEED)
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     with tf.variable_scope('data'):
         x, label = data.batches(data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS), BATCH_SIZE)
@@ -83,16 +80,17 @@ def main():
         fake = discriminator(fake_x, classes, training=True)
 
     with tf.name_scope('losses'):
-        d_loss, g_loss = losses(real, fake, y)
-        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'D(x)': tf.reduce_mean(tf.sigmoid(real[0]), name='D_x'),
+        d_loss, g_loss, class_loss, fake_class_loss = losses(real, fake, y)
+        scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'class_loss': class_loss,
+                   'D(x)': tf.reduce_mean(tf.sigmoid(real[0]), name='D_x'),
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake[0]), name='D_G_z')}
 
     with tf.variable_scope('optimizers'):
-        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
-        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
+        d_total, g_total = d_loss + CLASS_WEIGHT * class_loss, g_loss + CLASS_WEIGHT * fake_class_loss
+        d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_total, 'discriminator/', 'd_step')
+        g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_total, 'generator/', 'g_step')
 
-    run.train(globals(), updates=[d_step, g_step], scalars=scalars,
-              scores={'real': real[0], 'fake': fake[0]},
+    run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores={'real': real[0], 'fake': fake[0]},
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM), label=run.label(classes))})
 
 

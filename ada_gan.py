@@ -86,7 +86,6 @@ def augmented(x, u, p, changes):
 
 
 def main():
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images[:TRAIN_COUNT or None], BATCH_SIZE)

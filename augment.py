@@ -27,17 +27,18 @@ def turned_by_chance(x, most, name='turn'):
     return turned(x, ops.uniform([x.shape[0], 6], name, -1, 1), most)
 
 
-def mutual_information(p, q, name):
-    """I(c; c') in nats of categories c and c' with the probabilities p and q [B, K], of each pair of a batch.
+def mutual_information(logits, other_logits):
+    """I(c; c') in nats of categories c and c' that have `logits` and `other_logits` [B, K], of each pair of a batch.
 
     It is largest, ln K, where they are certain and agree, and all categories are equally frequent. Of pictures and the same ones
     turned it is the objective of invariant information clustering (Ji, Henriques & Vedaldi 2018, arXiv:1807.06653, eq. 3).
     """
-    with tf.name_scope(name):
+    p, q = tf.nn.softmax(logits), tf.nn.softmax(other_logits)
+    with tf.name_scope('I_turned'):
         joint = tf.matmul(p, q, transpose_a=True) / p.shape[0]
         joint = (joint + tf.transpose(joint)) / 2                                          # P(c, c') [K, K]
         h, h_both = (-tf.reduce_sum(x * tf.math.log(x + 1e-8)) for x in (tf.reduce_sum(joint, 0), joint))
-        return tf.subtract(2 * h, h_both, name=name)
+        return tf.subtract(2 * h, h_both, name='I_turned')
 
 
 def information_kept(x, logits, categorize, most):
@@ -50,4 +51,4 @@ def information_kept(x, logits, categorize, most):
     with tf.name_scope('turned'):
         other_logits = categorize(other)
     with tf.name_scope('losses/'):
-        return mutual_information(tf.nn.softmax(logits), tf.nn.softmax(other_logits), 'I_turned')
+        return mutual_information(logits, other_logits)

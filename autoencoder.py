@@ -89,7 +89,6 @@ def pca(train, test, size):
 def main():
     if CODE_SIZE > IMAGE_SIZE * IMAGE_SIZE * CHANNELS:
         raise files.UserError(f'CODE_SIZE must be at most {IMAGE_SIZE * IMAGE_SIZE * CHANNELS}, the numbers in a picture')
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     linear = pca(images, test_images, CODE_SIZE)

@@ -107,7 +107,6 @@ def main():
     if (len(G_WIDTHS), len(D_WIDTHS)) != (3, 2):
         raise files.UserError(f'G_WIDTHS takes three numbers and D_WIDTHS two, not {len(G_WIDTHS)} and {len(D_WIDTHS)}')
     tf.disable_control_flow_v2()  # so that tf.cond skips the gradients of a loss that is computed outside
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)

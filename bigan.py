@@ -51,8 +51,7 @@ def generator(z, training):
 def encoder(x, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> codes [B, Z_DIM], and the features [B, HIDDEN] before them."""
     with ops.network('encoder', initializer=ops.normal(0.02)):
-        h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        h = ops.norm_stack(ops.conv_stack(x, WIDTH, training), [HIDDEN], training, tf.nn.leaky_relu)
         return ops.dense(h, Z_DIM, 'code'), h
 
 
@@ -75,7 +74,6 @@ def features(x, training):
 
 
 def main():
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):

@@ -54,29 +54,21 @@ SEED = 0                 # random seed
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02) if NETWORKS == 'conv' else None):
-        h = z
-        for number, units in enumerate((HIDDEN,) if NETWORKS == 'conv' else G_HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}', bias=False)
-            h = ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.relu)
         if NETWORKS == 'conv':
-            return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
-        return ops.dense_images(h, IMAGE_SIZE, CHANNELS, tf.tanh)
-
-
-def noisy(h, training, name):
-    """h, and while training Gaussian noise of standard deviation NOISE."""
-    return h + NOISE * ops.noise(h.shape.as_list(), name) if training and NOISE else h
+            return ops.deconv_stack(ops.norm_stack(z, [HIDDEN], training), IMAGE_SIZE, CHANNELS, WIDTH, training)
+        return ops.dense_images(ops.norm_stack(z, G_HIDDEN, training), IMAGE_SIZE, CHANNELS, tf.tanh)
 
 
 def discriminator(*pictures, categories, training):
     """B pictures [., IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, categories]; softmax(logits) = p(y|x, D)."""
     with ops.network('discriminator'):
-        h = noisy(tf.concat(pictures, 0), training, 'noise')
+        h = ops.noisy(tf.concat(pictures, 0), NOISE, training)
         if NETWORKS == 'conv':
             h = ops.conv_stack(h, WIDTH, training)
         for number, units in enumerate((HIDDEN,) if NETWORKS == 'conv' else D_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}', bias=False)
-            h = noisy(ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.leaky_relu), training, f'noise{number}')
+            h = ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.leaky_relu)
+            h = ops.noisy(h, NOISE, training, f'noise{number}')
         return ops.dense(h, categories, 'category')
 
 
@@ -92,7 +84,6 @@ def marginal_entropy(logits):
 
 
 def main():
-    tf.set_random_seed(SEED)
     classes = data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=LABELS > 0)
     categories = len(classes) if LABELS else CATEGORIES
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
@@ -103,7 +94,7 @@ def main():
         if INVARIANCE:
             seen.append(augment.turned_by_chance(x, TURN))
         if LABELS:
-            few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
+            labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
             seen.append(augment.turned_by_chance(labelled, TURN, 'turn_labelled') if TURN else labelled)
 
     fake = generator(z, training=True)
@@ -121,7 +112,7 @@ def main():
                    'H(G(z))': tf.identity(h_fake, 'H_G_z')}
         d_total = d_loss
         if INVARIANCE:
-            scalars['I_turned'] = augment.mutual_information(tf.nn.softmax(real), tf.nn.softmax(others[0]), 'I_turned')
+            scalars['I_turned'] = augment.mutual_information(real, others[0])
             d_total -= INVARIANCE * scalars['I_turned']
         if LABELS:
             scalars['class_loss'] = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -136,9 +127,8 @@ def main():
     def classifier(x):
         return tf.nn.softmax(discriminator(x, categories=categories, training=False))
 
-    error = run.wrong if LABELS else measures.cluster_error
+    error = measures.class_error if LABELS else measures.cluster_error
     run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores={'real': real, 'fake': generated},
-              labelled=few if LABELS else None,
               measures=run.on_test_set(globals(), 'test_error' if LABELS else 'cluster_error', classifier, error),
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM)),
                         'classifier': run.network(classifier, 'probabilities', images=run.images(IMAGE_SIZE, CHANNELS))})

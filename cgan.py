@@ -38,8 +38,7 @@ SEED = 0                 # random seed
 def generator(z, y, training):
     """z [B, Z_DIM] from N(0, 1), classes y [B, K] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        h = ops.dense(tf.concat([z, y], 1), HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
+        h = ops.norm_stack(tf.concat([z, y], 1), [HIDDEN], training)
         return ops.deconv_stack(tf.concat([h, y], 1), IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
@@ -48,8 +47,7 @@ def discriminator(x, y, training):
     with ops.network('discriminator', initializer=ops.normal(0.02)):
         plane = tf.reshape(ops.dense(y, IMAGE_SIZE ** 2, 'plane'), [-1, IMAGE_SIZE, IMAGE_SIZE, 1])
         h = ops.conv_stack(tf.concat([x, plane], 3), WIDTH, training)
-        h = ops.dense(tf.concat([h, y], 1), HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        h = ops.norm_stack(tf.concat([h, y], 1), [HIDDEN], training, tf.nn.leaky_relu)
         return ops.dense(tf.concat([h, y], 1), 1, 'dense2')
 
 
@@ -61,7 +59,6 @@ def losses(real_logits, fake_logits):
 
 
 def main():
-    tf.set_random_seed(SEED)
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     with tf.variable_scope('data'):
         x, label = data.batches(data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS), BATCH_SIZE)

@@ -58,8 +58,7 @@ def encoder(x, categories, training):
     """x [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, categories], y, their softmax, and z [B, Z_DIM]."""
     with ops.network('encoder'):
         if ENCODER == 'conv':
-            h = ops.dense(ops.conv_stack(x, WIDTH, training), E_HIDDEN, 'dense1', bias=False)
-            h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+            h = ops.norm_stack(ops.conv_stack(x, WIDTH, training), [E_HIDDEN], training, tf.nn.leaky_relu)
         else:
             h = ops.dense_stack(x, HIDDEN)
         logits = ops.dense(h, categories, 'category')
@@ -82,7 +81,6 @@ def code_discriminators(y, z):
 
 
 def main():
-    tf.set_random_seed(SEED)
     classes = data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=LABELS > 0)
     categories = len(classes) if LABELS else CATEGORIES
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
@@ -91,7 +89,7 @@ def main():
         y = ops.category(BATCH_SIZE, categories, 'category')
         z = ops.noise([BATCH_SIZE, Z_DIM])
         if LABELS:
-            few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
+            labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
 
     logits_x, y_x, z_x = encoder(x, categories, training=True)
     with tf.name_scope('losses'):
@@ -136,10 +134,9 @@ def main():
     run.train(globals(), updates=updates, scalars=scalars, scores={'real': real_logits, 'fake': fake_logits},
               measures=run.on_test_set(globals(), 'test_error' if LABELS else 'cluster_error',
                                        lambda x: encoder(x, categories, training=False)[1],
-                                       run.wrong if LABELS else measures.cluster_error),
+                                       measures.class_error if LABELS else measures.cluster_error),
               networks={'generator': run.network(decoder, 'images', z=run.normal(Z_DIM), **asked),
-                        'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))},
-              labelled=few if LABELS else None)
+                        'encoder': run.network(codes, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})
 
 
 if __name__ == '__main__':

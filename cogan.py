@@ -53,15 +53,12 @@ def transformed(x):
 
 def sketch(z, training):
     """z [B, Z_DIM] from N(0, 1) -> a picture in [-1, 1] [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS]."""
-    h = ops.batch_norm(ops.dense(z, HIDDEN, 'dense1', bias=False), training, 'norm1', activation=tf.nn.relu)
-    return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
+    return ops.deconv_stack(ops.norm_stack(z, [HIDDEN], training), IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
 def drawn(x, training):
     """A sketch x -> a domain's picture, of the same shape. The noise drowns what could be hidden in shades, a second digit."""
-    if training:
-        x += NOISE * ops.noise(x.shape.as_list(), 'noise')
-    h = ops.conv(x, DETAIL, 'detail', size=KERNEL, stride=1, activation=tf.nn.relu)
+    h = ops.conv(ops.noisy(x, NOISE, training), DETAIL, 'detail', size=KERNEL, stride=1, activation=tf.nn.relu)
     return ops.conv(h, CHANNELS, 'pixels', size=KERNEL, stride=1, activation=tf.tanh)
 
 
@@ -113,7 +110,6 @@ def agreement(x1, x2):
 
 
 def main():
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x1 = data.batches(images[::2], BATCH_SIZE, 'domain1')

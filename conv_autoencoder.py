@@ -77,7 +77,6 @@ def squared_error(x):
 def main():
     if IMAGE_SIZE % 4:
         raise files.UserError('IMAGE_SIZE must be a multiple of 4: the networks halve it twice')
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):

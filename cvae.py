@@ -74,7 +74,6 @@ def elbo(x, y, e):
 
 
 def main():
-    tf.set_random_seed(SEED)
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     test_images, test_labels = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)

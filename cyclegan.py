@@ -12,7 +12,7 @@ Page: docs/translation.md
 import ops
 import run
 import translation
-from plumbing import cluster, files
+from plumbing import files
 
 import tensorflow.compat.v1 as tf
 
@@ -62,14 +62,9 @@ def discriminator(x, name):
 
 
 def main():
-    if POOL and BATCH_SIZE > POOL:
-        raise files.UserError(f'BATCH_SIZE is {BATCH_SIZE}, more than the POOL of {POOL}')
     if 8 <= IMAGE_SIZE <= 2 ** PATCH_LAYERS:
         raise files.UserError(f'PATCH_LAYERS must be at most {(IMAGE_SIZE - 1).bit_length() - 1} for pictures of {IMAGE_SIZE} '
                               'pixels: instance norm leaves nothing of the single pixels that are left')
-    if POOL and cluster.size() > 1:
-        raise files.UserError('several workers would have to share the pool of pictures: train with one, or with --pool 0')
-    tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         found = translation.unpaired(SOURCE, DATASET, TASK, IMAGE_SIZE, CHANNELS, BATCH_SIZE)
     x, y = found.x, found.y

@@ -66,7 +66,6 @@ def score(points):
 
 
 def main():
-    tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         x = testbed.batches(DATASET, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])

@@ -46,7 +46,7 @@ def load(name, split='train', size=28, channels=None, unlabelled=False):
     were found. The classes of a folder are its first-level subfolders, see `class_names`; labels are None where it has none.
     A tenth of a folder (or HELD_OUT_BYTES), drawn once and for all, is its test set. What is in its subfolder `unlabelled`,
     beside classes, has none: it is left out, but for the training pictures of who asks for `unlabelled` ones, whose labels,
-    int32, are -1. Where the pictures take more than IN_MEMORY, `images` is a `picturecache.OnDisk`.
+    int32, are -1. Where a folder's pictures take more than IN_MEMORY, `images` is a `picturecache.OnDisk`.
     Raises UserError for an unknown set or split, a DATA_DIR that does not exist, channels that the set does not have, and
     data that cannot be had (for a folder, see `folders.load`) or would take more than MOST_RESIZED.
     """
@@ -166,15 +166,17 @@ def few_labels(labels, count, seed=0):
 
 
 def labelled(images, labels, count, seed, batch_size):
-    """A few labelled examples: (the images [count, ...] of `few_labels`, a batch of them, their labels) as tensors [B, ...], [B].
+    """The next batch of the few examples of `few_labels`: (images, labels) as `batches` returns them, [B, ...] and [B].
 
-    B: batch_size, or count where that is less. Raises UserError as `few_labels` does, and if several workers need more.
+    B: batch_size, or count where that is less. The run's labelled.png shows the first ones of each class.
+    Raises UserError as `few_labels` does, and if several workers need more.
     """
     few = few_labels(labels, count, seed)
     if len(few) < (whole := min(batch_size, len(few)) * cluster.size()):
         raise UserError(f'{len(few)} labelled pictures are fewer than the {whole} of a step of {cluster.size()} workers: '
                         'give more --labels, or train in one process')
-    return images[few], *batches((images[few], labels[few]), min(batch_size, len(few)), 'labelled')
+    tf.add_to_collection('labelled', images[few])     # for run.py, which draws them
+    return batches((images[few], labels[few]), min(batch_size, len(few)), 'labelled')
 
 
 def fingerprint(name, size, channels):

@@ -43,8 +43,7 @@ SEED = 0                 # random seed
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        h = ops.dense(z, HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
+        h = ops.norm_stack(z, [HIDDEN], training)
         return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
@@ -75,7 +74,6 @@ def losses(real_energy, fake_energy):
 
 
 def main():
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)

@@ -20,7 +20,7 @@ HOST = '127.0.0.1'
 NUMBERS = 8          # of each latent that get a slider, and directions
 SIDE = 336           # pixels of a sample on the page, about
 WALK = 10            # pictures of a walk
-DESCENT = 150         # of the descent to a picture
+DESCENT = 150         # steps of the descent to a picture
 
 
 class Explorer:

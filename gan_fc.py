@@ -57,8 +57,7 @@ def generator(z, training):
         for number, units in enumerate(G_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}', activation=None if BATCH_NORM else activation)
             h = ops.batch_norm(h, training, f'norm{number}', activation=activation) if BATCH_NORM else h
-        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
-        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+        return ops.dense_images(h, IMAGE_SIZE, CHANNELS, tf.tanh)
 
 
 def discriminator(x):
@@ -81,7 +80,6 @@ def losses(real_logits, fake_logits):
 
 
 def main():
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)

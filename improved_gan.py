@@ -91,7 +91,6 @@ def historical_averaging(network):
 
 
 def main():
-    tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         x = testbed.batches(DATASET, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])

@@ -52,24 +52,21 @@ SEED = 0                 # random seed
 def generator(z, category, code, training):
     """z [B, Z_DIM] and code [B, CONTINUOUS] in [-1, 1), category [B, CATEGORIES], one-hot -> images [B, h, w, c] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        h = ops.dense(tf.concat([z, category, code], 1), HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
+        h = ops.norm_stack(tf.concat([z, category, code], 1), [HIDDEN], training)
         return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
 def discriminator(x, training):
     """x [B, h, w, c] in [-1, 1] -> logits [B, 1], sigmoid(logits) = D(x), and the features [B, HIDDEN] that Q shares with D."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = ops.dense(ops.conv_stack(x, WIDTH, training), HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        h = ops.norm_stack(ops.conv_stack(x, WIDTH, training), [HIDDEN], training, tf.nn.leaky_relu)
         return ops.dense(h, 1, 'logits'), h
 
 
 def recognition(features, training):
     """D's features [B, HIDDEN] -> Q(c|x): logits [B, CATEGORIES], and the means [B, CONTINUOUS] of Gaussians of variance 1."""
     with ops.network('recognition', initializer=ops.normal(0.02)):
-        h = ops.dense(features, Q_HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        h = ops.norm_stack(features, [Q_HIDDEN], training, tf.nn.leaky_relu)
         return ops.dense(h, CATEGORIES, 'category'), ops.dense(h, CONTINUOUS, 'code')
 
 
@@ -93,7 +90,6 @@ def accuracy(codes, labels):
 
 
 def main():
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)

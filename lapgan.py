@@ -73,8 +73,7 @@ def pyramid(x):
 def base_generator(z, side, training):
     """z [B, Z_DIM] -> pictures [B, side, side, CHANNELS] in [-1, 1], the smallest."""
     with ops.network(f'{side}x{side}_generator'):
-        h = ops.batch_norm(ops.dense(z, HIDDEN, 'dense1', bias=False), training, 'norm1', activation=tf.nn.relu)
-        h = ops.batch_norm(ops.dense(h, HIDDEN, 'dense2', bias=False), training, 'norm2', activation=tf.nn.relu)
+        h = ops.norm_stack(z, [HIDDEN, HIDDEN], training)
         return tf.reshape(ops.dense(h, side * side * CHANNELS, 'dense3', activation=tf.tanh), [-1, side, side, CHANNELS])
 
 
@@ -132,7 +131,6 @@ def main():
     if IMAGE_SIZE % 2 ** LEVELS or sides[0] < 4:
         raise files.UserError(f'IMAGE_SIZE must be a multiple of {2 ** LEVELS}, 2 to the power of LEVELS, at least 4 of them')
     noise = {f'z{side}': Z_DIM if side == sides[0] else side * side for side in sides}
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         base, levels = pyramid(data.batches(images, BATCH_SIZE))
@@ -150,12 +148,14 @@ def main():
         with tf.name_scope('losses/'):
             d_loss, g_loss = losses(real_logits, fake_logits, side)
         scalars |= {f'd{side}_loss': d_loss, f'g{side}_loss': g_loss}
-        steps = []
-        with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
-            for loss, rate, network in (d_loss, D_LEARNING_RATE, 'discriminator'), (g_loss, G_LEARNING_RATE, 'generator'):
-                steps.append(ops.minimize(tf.train.AdamOptimizer(rate, BETA1), loss, f'{side}x{side}_{network}/',
-                                          f'{network[0]}{side}_step'))
-        updates += steps * (IMAGE_SIZE // side)                              # a smaller size is cheaper
+
+    with tf.variable_scope('optimizers'):
+        for side in sides:
+            d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), scalars[f'd{side}_loss'],
+                                  f'{side}x{side}_discriminator/', f'd{side}_step')
+            g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), scalars[f'g{side}_loss'],
+                                  f'{side}x{side}_generator/', f'g{side}_step')
+            updates += [d_step, g_step] * (IMAGE_SIZE // side)               # a smaller size is cheaper
 
     def pictures():
         seeds = zip(noise.values(), range(LEVELS + 1), strict=True)

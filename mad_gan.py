@@ -12,7 +12,6 @@ import ops
 import run
 import testbed
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 # data
@@ -72,7 +71,6 @@ def score(logits):
 
 
 def main():
-    tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         x = testbed.batches(DATASET, BATCH_SIZE)
         z, index = ops.noise([BATCH_SIZE, Z_DIM]), ops.category(BATCH_SIZE, GENERATORS, 'index')
@@ -96,12 +94,9 @@ def main():
         d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE * rate, BETA1), d_loss, 'discriminator/', 'd_step')
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE * rate, BETA1), g_loss, 'generator/', 'g_step')
 
-    turns = np.arange(testbed.COUNT) % GENERATORS
+    network = run.network(generator, testbed.drawn_as(DATASET), z=run.normal(Z_DIM), index=run.label(GENERATORS))
     testbed.train(globals(), [d_step, g_step], scalars, {'real': real_scores, 'fake': fake_scores},
-                  lambda points: score(discriminator(points)), lambda scores: tf.reduce_sum(tf.nn.softplus(-scores)),
-                  networks={'generator': run.network(generator, testbed.drawn_as(DATASET), z=run.normal(Z_DIM),
-                                                     index=run.label(GENERATORS))},
-                  sample=lambda z: generator(z, tf.one_hot(turns, GENERATORS), training=False), groups=turns)
+                  lambda points: score(discriminator(points)), lambda scores: tf.reduce_sum(tf.nn.softplus(-scores)), network)
 
 
 if __name__ == '__main__':

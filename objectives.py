@@ -9,6 +9,7 @@ the penalty of its paper, and --penalty takes any other. The names are in OBJECT
 
 Page: docs/mode-collapse.md
 """
+import math
 import typing
 
 import ops
@@ -48,7 +49,7 @@ SAMPLE_EVERY = 500       # steps between pictures
 EVAL_EVERY = 1000        # steps between measurements
 CHECKPOINT_EVERY = 2000  # steps between checkpoints
 
-mean, softplus, relu, log2 = tf.reduce_mean, tf.nn.softplus, tf.nn.relu, 0.6931471805599453
+mean, softplus, relu, log2 = tf.reduce_mean, tf.nn.softplus, tf.nn.relu, math.log(2)
 
 
 # A probability: D(x) = sigmoid(score), -log D(x) = softplus(-score), -log(1 - D(x)) = softplus(score)
@@ -337,7 +338,6 @@ def main():
     def critic(x):
         return testbed.discriminator(x, objective.outputs)
 
-    tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         x = testbed.batches(DATASET, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])

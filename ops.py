@@ -50,20 +50,18 @@ def normal(stddev):
 
 def glorot(shape, seed):
     """Initializer of weights from N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12); the default."""
-    area = 1
-    for size in shape[:-2]:
-        area *= size
-    return tf.random.stateless_normal(shape, seed, stddev=(2 / (area * (shape[-2] + shape[-1]))) ** 0.5)
+    return tf.random.stateless_normal(shape, seed, stddev=(2 / (math.prod(shape[:-2]) * (shape[-2] + shape[-1]))) ** 0.5)
 
 
-def weights(shape, name='weights'):
+def weights(shape):
     """Trainable float32 variable of `shape` [..., inputs, outputs], drawn by the scope's initializer.
 
     Raises UserError if it is larger than the machine's memory.
     """
     scope = tf.get_variable_scope()
-    graph.check_size(f'{scope.name}/{name}', shape)
-    return tf.get_variable(name, shape, initializer=seeded(scope.initializer or glorot, f'{scope.name}/{name}'))
+    name = f'{scope.name}/weights'
+    graph.check_size(name, shape)
+    return tf.get_variable('weights', shape, initializer=seeded(scope.initializer or glorot, name))
 
 
 def seeded(draw, name):
@@ -134,6 +132,14 @@ def dense_stack(x, units, activation=tf.nn.relu):
     """x [B, ...] through the layers dense1, dense2, ... of `units`, a number for each -> [B, units[-1]]."""
     for number, count in enumerate(units, 1):
         x = dense(x, count, f'dense{number}', activation=activation)
+    return x
+
+
+def norm_stack(x, units, training, activation=tf.nn.relu):
+    """x [B, ...] through the layers dense1, norm1, dense2, norm2, ... of `units`, a number for each -> [B, units[-1]]."""
+    for number, count in enumerate(units, 1):
+        x = dense(x, count, f'dense{number}', bias=False)
+        x = batch_norm(x, training, f'norm{number}', activation=activation)
     return x
 
 
@@ -316,6 +322,11 @@ def noise(shape, name='z'):
     draws = _draws(name)
     with tf.name_scope(name):
         return cluster.rows(shape, drawn)
+
+
+def noisy(x, stddev, training, name='noise'):
+    """x and, while training (a Python bool), noise from N(0, stddev^2)."""
+    return x + stddev * noise(x.shape, name) if training and stddev else x
 
 
 def binary(x, u):

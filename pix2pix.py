@@ -59,7 +59,6 @@ def discriminator(x, y, training):
 
 
 def main():
-    tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         pairs = translation.pairs(SOURCE, DATASET, TASK, IMAGE_SIZE, CHANNELS, BATCH_SIZE)
     x, y = pairs.x, pairs.y
@@ -74,18 +73,19 @@ def main():
         with tf.name_scope('fake'):
             fake_logits = discriminator(x, fake, training=True)
         with tf.name_scope('losses/'):
-            d_loss = tf.nn.softplus(-real_logits), tf.nn.softplus(fake_logits)               # -log D(x, y) - log(1 - D(x, G(x)))
-            d_loss = tf.add(*map(tf.reduce_mean, d_loss), name='d_loss')
+            d_loss = tf.add(tf.reduce_mean(tf.nn.softplus(-real_logits)),                    # -log D(x, y)
+                            tf.reduce_mean(tf.nn.softplus(fake_logits)), name='d_loss')      # - log(1 - D(x, G(x)))
             fooling = tf.reduce_mean(tf.nn.softplus(-fake_logits))
             g_loss = tf.add(ADVERSARIAL * fooling, g_loss, name='g_loss')                    # -log D(x, G(x)) + lambda |y - G(x)|
             scalars |= {'d_loss': d_loss, 'g_loss': g_loss,
                         'D(x, y)': tf.reduce_mean(tf.sigmoid(real_logits), name='D_x_y'),
                         'D(x, G(x))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_x_G_x')}
         scores = {'real': real_logits, 'fake': fake_logits}
-        with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
+
+    with tf.variable_scope('optimizers'):
+        if ADVERSARIAL:
             d_step = ops.minimize(tf.train.AdamOptimizer(D_LEARNING_RATE, BETA1), d_loss, 'discriminator/', 'd_step')
             updates.append(d_step)
-    with tf.variable_scope('optimizers', auxiliary_name_scope=False), tf.name_scope('optimizers/'):
         g_step = ops.minimize(tf.train.AdamOptimizer(G_LEARNING_RATE, BETA1), g_loss, 'generator/', 'g_step')
         updates.append(g_step)
 

@@ -1,6 +1,6 @@
 """The training loop of every script: flags, run folder, resuming, reports, pictures, metrics, checkpoints, export.
 
-A script ends in `run.train(...)`; started as a program it calls `run.main(globals())`. The constants below are flags of
+A script calls `run.train(...)` once; started as a program it calls `run.main(globals())`. The constants below are flags of
 every script; a script that has one of them too has a default of its own.
 """
 import contextlib
@@ -58,6 +58,7 @@ def main(script, arguments=None):
             data.DATA_DIR = DATA_DIR
             prepare(script.get('PRECISION', PRECISION))
             with tf.Graph().as_default(), contextlib.suppress(cluster.Finished):
+                tf.set_random_seed(script['SEED'])
                 cluster.join(script)
                 script['main']()
         finally:
@@ -81,8 +82,7 @@ def _raised():
         logger.setLevel(level)
 
 
-def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict, finals=None, scores=None, given=None,
-          labelled=None):
+def train(script, *, updates, scalars, networks, pictures=None, draw=None, measures=dict, finals=None, scores=None, given=None):
     """Trains the script's STEPS, resuming from the last checkpoint of the same run, and fills the run's folder.
 
     script: the script's `globals()`; its constants are the settings of the run.
@@ -99,8 +99,6 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
         run; see `bounds.means`.
     given: (test pictures [N, h, w, c] in [-1, 1] that depend on no random batch, the classes [N] that they show or None), which a
         network 'generator' that makes images of images is drawn from and measured on, as others are on latents.
-    labelled: the pictures uint8 [N, h, w, c] whose labels are told, as `data.few_labels` puts them: labelled.png shows the first
-        ones of each class.
     scores: {'real': tensor, 'fake': tensor} of D's scores, of which TensorBoard gets histograms.
     These functions are applied on the averages (EMA, decay WEIGHT_AVERAGE) of the weights; see `graph.sampling`.
     Returns (folder, {name of a measure, or of one of `finals`: its value at the end}). Of several workers only the chief fills
@@ -163,7 +161,7 @@ def train(script, *, updates, scalars, networks, pictures=None, draw=None, measu
             print(f'{"resumes" if start else "starts"} at step {start} of {steps}{passes}; pictures in {folder / "samples"}',
                   flush=True)
             began = time.monotonic()
-            if labelled is not None:
+            for labelled in tf.get_collection('labelled'):
                 record.show(start, 'labelled', viz.save(folder / 'labelled.png', viz.by_class(labelled, classes)))
             if given:
                 write_pictures(folder / 'inputs.npz', taken, given[1])
@@ -248,11 +246,6 @@ def on_test_set(script, name, coded, score):
     with tf.variable_scope('data', auxiliary_name_scope=False), tf.name_scope('data/'), tf.variable_scope('test'):
         test = data.stored(x)
     return lambda: {name: ops.outside(lambda found: score(found, labels), ops.in_blocks(coded, test))}
-
-
-def wrong(probabilities, labels):
-    """Share of the pictures whose most probable class is not theirs; probabilities [N, K], labels [N]. A `score`, see above."""
-    return (probabilities.argmax(1) != labels).mean()
 
 
 def _assist(session, team, calls, reporting, finite, scalars, settings, start):
@@ -367,9 +360,8 @@ def _results(folder, settings, classes, networks, scalars, sample, watch, shape,
         return _pictures(settings, 'test', given.shape[0], given.shape[2])
 
     def losses():
-        log_loss = 'D(x)' in scalars and not settings.get('CLASS_WEIGHT')       # with one d_loss is more than that
         target = settings.get('REAL_LABEL', 1 - settings.get('LABEL_SMOOTHING', 0.0))
-        viz.curves(folder / 'losses.png', folder / 'scalars.csv', real(), log_loss, target)
+        viz.curves(folder / 'losses.png', folder / 'scalars.csv', real(), target)
         return {}
 
     def metrics():

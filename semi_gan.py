@@ -15,6 +15,7 @@ import augment
 import data
 import ops
 import run
+from plumbing import measures
 
 import tensorflow.compat.v1 as tf
 
@@ -59,12 +60,9 @@ CHECKPOINT_EVERY = 2000   # steps between checkpoints
 def generator(z, training):
     """z [B, Z_DIM] -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator'):
-        h = z
         if NETWORKS == 'conv':
-            return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
-        for number, units in enumerate(G_HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}', bias=False)
-            h = ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.softplus)
+            return ops.deconv_stack(z, IMAGE_SIZE, CHANNELS, WIDTH, training)
+        h = ops.norm_stack(z, G_HIDDEN, training, tf.nn.softplus)
         shape = [IMAGE_SIZE, IMAGE_SIZE, CHANNELS]
         pixels = ops.unit_dense(h, math.prod(shape), 'pixels', activation=tf.nn.sigmoid)
         return tf.reshape(2 * pixels - 1, [-1, *shape])
@@ -72,16 +70,13 @@ def generator(z, training):
 
 def discriminator(*x, classes, training):
     """Images as of the generator -> logits [B of all, classes], beside which that of a fake is 0, and features [B of all, n]."""
-    def noisy(h, stddev):
-        return h + stddev * ops.noise(h.shape, 'noise') if training and stddev else h
-
     with ops.network('discriminator', ops.normal(0.1)):
-        h = noisy(tf.concat(x, 0), NOISE)
+        h = ops.noisy(tf.concat(x, 0), NOISE, training)
         if NETWORKS == 'conv':
             h = ops.conv_stack(h, WIDTH, training)
         for number, units in enumerate(D_HIDDEN[-1:] if NETWORKS == 'conv' else D_HIDDEN, 1):
             features = ops.unit_dense(h, units, f'dense{number}', GAIN, tf.nn.relu)
-            h = noisy(features, HIDDEN_NOISE)
+            h = ops.noisy(features, HIDDEN_NOISE, training)
         return ops.unit_dense(h, classes, 'logits'), features
 
 
@@ -91,14 +86,13 @@ def source(logits):
 
 
 def main():
-    tf.set_random_seed(SEED)
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         seen = [x, augment.turned_by_chance(x, TURN)] if INVARIANCE else [x]
         z = ops.uniform([BATCH_SIZE, Z_DIM], 'z')
-        few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
+        labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
         if TURN:
             labelled = augment.turned_by_chance(labelled, TURN, 'turn_labelled')
 
@@ -121,8 +115,7 @@ def main():
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(made), name='D_G_z')}
         unlabelled_loss = d_loss
         if INVARIANCE:
-            p, q = map(tf.nn.softmax, [x_logits, *turned_logits])
-            scalars['I_turned'] = augment.mutual_information(p, q, 'I_turned')
+            scalars['I_turned'] = augment.mutual_information(x_logits, *turned_logits)
             unlabelled_loss -= INVARIANCE * scalars['I_turned']
         total = class_loss + UNLABELLED * unlabelled_loss
 
@@ -135,8 +128,8 @@ def main():
     def classifier(x):
         return tf.nn.softmax(discriminator(x, classes=classes, training=False)[0])
 
-    run.train(globals(), updates=[g_step], scalars=scalars, scores={'real': real, 'fake': made}, labelled=few,
-              measures=run.on_test_set(globals(), 'test_error', classifier, run.wrong),
+    run.train(globals(), updates=[g_step], scalars=scalars, scores={'real': real, 'fake': made},
+              measures=run.on_test_set(globals(), 'test_error', classifier, measures.class_error),
               networks={'generator': run.network(generator, 'images', z=run.uniform(Z_DIM, 0.0, 1.0)),
                         'classifier': run.network(classifier, 'probabilities', images=run.images(IMAGE_SIZE, CHANNELS))})
 

@@ -12,6 +12,7 @@ import augment
 import data
 import ops
 import run
+from plumbing import measures
 
 import tensorflow.compat.v1 as tf
 
@@ -45,16 +46,14 @@ SEED = 0                 # random seed
 def generator(z, training):
     """z [B, Z_DIM] from N(0, 1) -> images [B, IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1]."""
     with ops.network('generator', initializer=ops.normal(0.02)):
-        h = ops.dense(z, HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
+        h = ops.norm_stack(z, [HIDDEN], training)
         return ops.deconv_stack(h, IMAGE_SIZE, CHANNELS, WIDTH, training)
 
 
 def discriminator(*pictures, classes, training):
     """B pictures [., IMAGE_SIZE, IMAGE_SIZE, CHANNELS] in [-1, 1] -> logits [B, classes + 1], the last one of being fake."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
-        h = ops.dense(ops.conv_stack(tf.concat(pictures, 0), WIDTH, training), HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        h = ops.norm_stack(ops.conv_stack(tf.concat(pictures, 0), WIDTH, training), [HIDDEN], training, tf.nn.leaky_relu)
         return ops.dense(h, classes + 1, 'class_or_fake')
 
 
@@ -77,13 +76,12 @@ def losses(real_logits, fake_logits, logits, label):
 
 
 def main():
-    tf.set_random_seed(SEED)
     classes = len(data.class_names(DATASET, IMAGE_SIZE, CHANNELS, needed=True))
     images, labels = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS, unlabelled=True)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)
         seen = [x, augment.turned_by_chance(x, TURN)] if INVARIANCE else [x]
-        few, labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
+        labelled, label = data.labelled(images, labels, LABELS, LABEL_SEED, BATCH_SIZE)
         if TURN:
             labelled = augment.turned_by_chance(labelled, TURN, 'turn_labelled')
         z = ops.noise([BATCH_SIZE, Z_DIM])
@@ -103,8 +101,7 @@ def main():
                    'D(G(z))': tf.reduce_mean(tf.sigmoid(fake_logits), name='D_G_z')}
         unlabelled = d_loss
         if INVARIANCE:
-            p, q = (tf.nn.softmax(some[:, :-1]) for some in (real, *turned))
-            scalars['I_turned'] = augment.mutual_information(p, q, 'I_turned')
+            scalars['I_turned'] = augment.mutual_information(*(some[:, :-1] for some in (real, *turned)))
             unlabelled -= INVARIANCE * scalars['I_turned']
         d_total = class_loss + UNLABELLED * unlabelled
 
@@ -116,8 +113,7 @@ def main():
         return tf.nn.softmax(discriminator(x, classes=classes, training=False)[:, :-1])            # P(y|x, real)
 
     run.train(globals(), updates=[d_step, g_step], scalars=scalars, scores={'real': real_logits, 'fake': fake_logits},
-              labelled=few,
-              measures=run.on_test_set(globals(), 'test_error', classifier, run.wrong),
+              measures=run.on_test_set(globals(), 'test_error', classifier, measures.class_error),
               networks={'generator': run.network(generator, 'images', z=run.normal(Z_DIM)),
                         'classifier': run.network(classifier, 'probabilities', images=run.images(IMAGE_SIZE, CHANNELS))})
 

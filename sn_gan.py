@@ -53,7 +53,6 @@ def losses(real_scores, fake_scores):
 
 
 def main():
-    tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         x = testbed.batches(DATASET, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])

@@ -9,7 +9,6 @@ instead of ReLU: between narrow modes far apart G has to jump, and where it does
 the networks are a small DCGAN. D has no batch norm, so that every penalty can be put on it.
 """
 
-import functools
 
 import data
 import ops
@@ -17,6 +16,7 @@ import run
 import viz
 from plumbing import plane
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 G_HIDDEN = (128, 128, 128, 128)  # units of G's hidden layers for points; PacGAN: 400 in each
@@ -41,14 +41,8 @@ def hidden(z, dataset, training):
     """z [B, n] from N(0, 1) -> the last hidden layer of the generator: [B, 128], or [B, 14, 14, WIDTH] for pictures."""
     with ops.network('generator'):
         if dataset in plane.PLANES:
-            h = z
-            for number, units in enumerate(G_HIDDEN, 1):
-                h = ops.dense(h, units, f'dense{number}', bias=False)
-                h = ops.batch_norm(h, training, f'norm{number}', activation=lambda h: tf.tanh(STEEPNESS * h))
-            return h
-        h = ops.dense(z, 7 * 7 * 2 * WIDTH, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.relu)
-        h = tf.reshape(h, [-1, 7, 7, 2 * WIDTH])
+            return ops.norm_stack(z, G_HIDDEN, training, lambda h: tf.tanh(STEEPNESS * h))
+        h = tf.reshape(ops.norm_stack(z, [7 * 7 * 2 * WIDTH], training), [-1, 7, 7, 2 * WIDTH])
         h = ops.conv_transpose(h, WIDTH, 'deconv1', bias=False)              # [B, 14, 14, WIDTH]
         return ops.batch_norm(h, training, 'norm2', activation=tf.nn.relu)
 
@@ -103,7 +97,7 @@ def generator_network(dataset, z_dim):
     return run.network(lambda z, training: generator(z, dataset, training), drawn_as(dataset), z=run.normal(z_dim))
 
 
-def drawings(dataset, z_dim, score=None, g_loss=None, sample=None, groups=None):
+def drawings(dataset, network, score=None, g_loss=None):
     """What run.train draws and measures in the plane, as its arguments; of images it is nothing but the generator.
 
     COUNT samples, always of the same latents, are measured, and drawn over data; behind them D's surface
@@ -113,11 +107,12 @@ def drawings(dataset, z_dim, score=None, g_loss=None, sample=None, groups=None):
     """
     if dataset not in plane.PLANES:
         return {}
-    sample = sample or functools.partial(generator, dataset=dataset, training=False)
+    groups = next((np.arange(COUNT) % found.classes for found in network.inputs.values() if found.kind == 'label'), None)
 
     def sampled():
         seed = tf.get_default_graph().seed or 0
-        return sample(tf.random.stateless_normal([COUNT, z_dim], [seed, 0]))
+        return network.apply([tf.constant(groups) if found.kind == 'label' else
+                              tf.random.stateless_normal([COUNT, *found.shape], [seed, 0]) for found in network.inputs.values()])
 
     def pictures():
         u, e = tf.random.stateless_uniform([COUNT], [0, 1]), tf.random.stateless_normal([COUNT, 2], [0, 2])
@@ -136,14 +131,14 @@ def drawings(dataset, z_dim, score=None, g_loss=None, sample=None, groups=None):
             'measures': lambda: plane.measures(sampled(), dataset)}
 
 
-def train(script, updates, scalars, scores, score=None, g_loss=None, networks=None, sample=None, groups=None):
+def train(script, updates, scalars, scores, score=None, g_loss=None, network=None):
     """run.train on the script's data set, drawn and measured as `drawings` says; metrics.json holds the plane's measures.
 
-    networks: as run.train takes them, if there are others than the generator.
+    network: the generator as run.train takes it, where it takes more than z; the samples of each class have a colour.
     """
-    dataset, z_dim = script['DATASET'], script['Z_DIM']
-    _, found = run.train(script, updates=updates, scalars=scalars, scores=scores,
-                         networks={'generator': generator_network(dataset, z_dim), **(networks or {})},
-                         **drawings(dataset, z_dim, score, g_loss, sample, groups))
+    dataset = script['DATASET']
+    network = network or generator_network(dataset, script['Z_DIM'])
+    _, found = run.train(script, updates=updates, scalars=scalars, scores=scores, networks={'generator': network},
+                         **drawings(dataset, network, score, g_loss))
     if found:  # the metrics of images are run.train's own
         print(f'{found["modes"]:.0f} modes, {found["quality"]:.1%} of high quality, reverse KL {found["reverse_kl"]:.3f}')

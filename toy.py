@@ -76,7 +76,6 @@ def score(points):
 
 
 def main():
-    tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         x = testbed.batches(DATASET, BATCH_SIZE * PACKING)
         z = ops.noise([BATCH_SIZE * PACKING, Z_DIM])

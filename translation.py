@@ -13,7 +13,7 @@ import typing
 
 import data
 import ops
-from plumbing import features, files, measures
+from plumbing import cluster, features, files, measures
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -239,10 +239,15 @@ def pooled(fake, name, size):
     The pool of Shrivastava et al. 2016, arXiv:1612.07828, as Zhu et al. 2017 have it (section 4): as soon as it holds `size`
     pictures, each new one takes the place of a random one with a chance of 1 / 2, and that one is shown instead. It changes with
     each update of the discriminator. Pool and count are variables, so that a resumed run has them. A size of 0: no pool.
+    Raises UserError for a smaller pool than B, and where there are several workers.
     """
     if not size:
         return fake
     count = fake.shape[0]
+    if count > size:
+        raise files.UserError(f'BATCH_SIZE is {count}, more than the POOL of {size}')
+    if cluster.size() > 1:
+        raise files.UserError('several workers would have to share the pool of pictures: train with one, or with --pool 0')
     with ops.network(name), tf.variable_scope('pool'):
         pool = tf.get_variable('pictures', [size, *fake.shape[1:]], initializer=tf.zeros_initializer(), trainable=False)
         filled = tf.get_variable('filled', [], tf.int32, initializer=tf.zeros_initializer(), trainable=False)

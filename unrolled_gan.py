@@ -95,7 +95,6 @@ def unrolled(discriminator, x, fake, optimizer, learning_rate, updates):
 
 
 def main():
-    tf.set_random_seed(SEED)
     with tf.variable_scope('data'):
         x = testbed.batches(DATASET, BATCH_SIZE)
         z = ops.noise([BATCH_SIZE, Z_DIM])

@@ -14,7 +14,7 @@ import data
 import ops
 import run
 import viz
-from plumbing import bounds, files, networks, savedmodel
+from plumbing import bounds, networks, savedmodel
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -25,7 +25,7 @@ IMAGE_SIZE = 28           # pixels on a side, from 1 to 4096
 CHANNELS = 1              # 1 is grey, 3 is colour
 
 # networks
-Z_DIM = 20                # length of the code z; with 2 the run ends with a picture of the whole manifold
+Z_DIM = 20                # length of the code z, from 2 to 1000000; with 2 the run ends with a picture of the whole manifold
 HIDDEN = (512, 512)       # units of the encoder's hidden layers; the decoder has the same ones backwards
 
 # training
@@ -94,9 +94,6 @@ def finals(x, number):
 
 
 def main():
-    if Z_DIM < 2:
-        raise files.UserError('Z_DIM must be at least 2')
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):

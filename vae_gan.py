@@ -58,8 +58,7 @@ def discriminator(x, training):
     """x [B, h, w, c] in [-1, 1] -> logits [B, 1], sigmoid(logits) = D(x), and Dis_l(x) [B, n], what its convolutions make."""
     with ops.network('discriminator', initializer=ops.normal(0.02)):
         features = ops.conv_stack(x, WIDTH, training)
-        h = ops.dense(features, HIDDEN, 'dense1', bias=False)
-        h = ops.batch_norm(h, training, 'norm1', activation=tf.nn.leaky_relu)
+        h = ops.norm_stack(features, [HIDDEN], training, tf.nn.leaky_relu)
         return ops.dense(h, 1, 'logits'), features
 
 
@@ -68,7 +67,6 @@ def codes(x, training):
 
 
 def main():
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     test_images, _ = data.load(DATASET, 'test', IMAGE_SIZE, CHANNELS)
     with tf.variable_scope('data'):

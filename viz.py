@@ -148,15 +148,15 @@ def _of_one_kind(pictures):
     return [picture for picture in pictures if picture not in why]
 
 
-def curves(path, scalars_csv, real=None, log_loss=False, target=1.0):
+def curves(path, scalars_csv, real=None, target=1.0):
     """Draws every column of `scalars_csv` over its column `step`, those of SHARED in one panel.
 
     Of a column that has a value in most rows the values are faint, with their running mean on top; what is measured now and
     then, and every column of a short run, is drawn as points.
     real: {name of a column: the same number of real pictures, at the same count}, dashed.
-    log_loss: whether the column d_loss is D's log loss alone. target: what D is to say of real samples, less than 1 where labels
-    are smoothed. Thin lines show what the best D that cannot tell real from generated samples gives: target / 2 of D(x) and
-    D(G(z)), and the least of -target log d - (2 - target) log(1 - d) of the log loss; 1/2 and 2 ln 2 without smoothing.
+    target: what D is to say of real samples, less than 1 where labels are smoothed. Where there is a column D(x), d_loss is D's
+    log loss, and thin lines show what the best D that cannot tell real from generated samples gives: target / 2 of D(x) and
+    D(G(z)), and the least of -target log d - (2 - target) log(1 - d) of d_loss; 1/2 and 2 ln 2 without smoothing.
     """
     import matplotlib.figure  # slow to import, and only this function needs it
 
@@ -187,7 +187,7 @@ def curves(path, scalars_csv, real=None, log_loss=False, target=1.0):
                 axes.axhline(real[name], linestyle='--', linewidth=1, color=f'C{colour}', label='real')
         least = -sum(weight * math.log(weight / 2) for weight in (target, 2 - target) if weight)
         undecided = {'D(x)': (target / 2, '1/2' if target == 1 else f'{target / 2:.3g}'),
-                     **({'d_loss': (least, '2 ln 2' if target == 1 else f'{least:.4g}')} if log_loss else {})}
+                     **({'d_loss': (least, '2 ln 2' if target == 1 else f'{least:.4g}')} if 'D(x)' in columns else {})}
         if panel[0] in undecided:
             place, label = undecided[panel[0]]
             axes.axhline(place, linewidth=0.8, color='black', label=label)

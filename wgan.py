@@ -53,8 +53,7 @@ def generator(z, training):
         for number, units in enumerate(G_HIDDEN, 1):
             h = ops.dense(h, units, f'dense{number}')
             h = ops.batch_norm(h, training, f'norm{number}', activation=tf.nn.leaky_relu)
-        h = ops.dense(h, IMAGE_SIZE * IMAGE_SIZE * CHANNELS, 'pixels', activation=tf.tanh)
-        return tf.reshape(h, [-1, IMAGE_SIZE, IMAGE_SIZE, CHANNELS])
+        return ops.dense_images(h, IMAGE_SIZE, CHANNELS, tf.tanh)
 
 
 def critic(x):
@@ -63,10 +62,7 @@ def critic(x):
         return tf.clip_by_value(variable, -CLIP, CLIP)
 
     with ops.network('critic', constraint=clip):  # applied after each update
-        h = x
-        for number, units in enumerate(C_HIDDEN, 1):
-            h = ops.dense(h, units, f'dense{number}', activation=tf.nn.leaky_relu)
-        return ops.dense(h, 1, 'score')
+        return ops.dense(ops.dense_stack(x, C_HIDDEN, tf.nn.leaky_relu), 1, 'score')
 
 
 def optimizer(learning_rate):
@@ -81,7 +77,6 @@ def losses(real_scores, fake_scores):
 
 
 def main():
-    tf.set_random_seed(SEED)
     images, _ = data.load(DATASET, size=IMAGE_SIZE, channels=CHANNELS)
     with tf.variable_scope('data'):
         x = data.batches(images, BATCH_SIZE)

@@ -105,6 +105,11 @@ def matched_accuracy(found, labels):
     return counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels)
 
 
+def class_error(probabilities, labels):
+    """Share of the pictures whose most probable class is not theirs; probabilities [N, K], labels [N]."""
+    return (probabilities.argmax(1) != labels).mean()
+
+
 def cluster_error(probabilities, labels):
     """Share of the pictures whose category stands for another class: probabilities [N, K], labels [N].
 

@@ -77,6 +77,7 @@ class Built:
         monkeypatch.setattr(run, 'train', train)
         for constant, value in {**small(self.script), **constants}.items():
             monkeypatch.setattr(self.script, constant, value)
+        tf.set_random_seed(self.script.SEED)
         with pytest.raises(Stop):
             self.script.main()
         tf.enable_control_flow_v2()                  # balanced_gan turns it off

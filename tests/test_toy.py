@@ -107,13 +107,15 @@ def test_a_plane_has_its_right_side_up():
 
 def test_the_arrows_are_the_way_to_a_smaller_loss():
     """With the score a x + b y, G's loss softplus(-score) sends every sample along (a, b)."""
-    drawn = testbed.drawings('ring', 2, lambda points: points @ [[3.0], [-1.0]], lambda s: tf.reduce_sum(tf.nn.softplus(-s)))
+    network = testbed.generator_network('ring', 2)
+    drawn = testbed.drawings('ring', network, lambda points: points @ [[3.0], [-1.0]],
+                             lambda scores: tf.reduce_sum(tf.nn.softplus(-scores)))
     samples, points, surface, arrows = evaluate(drawn['pictures']())
     assert samples.shape == points.shape == (2500, 2) and surface.shape == (40, 40)
     feet = viz.mesh(1.5, 20)
     slope = 1 / (1 + np.exp(feet @ [3, -1]))
     np.testing.assert_allclose(arrows, slope[:, None] * [3, -1], rtol=1e-4)
-    assert testbed.drawings('mnist', 2, None) == {}
+    assert testbed.drawings('mnist', network) == {}
 
 
 # the unroll

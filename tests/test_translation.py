@@ -222,10 +222,9 @@ def test_a_discriminator_of_single_pixels_is_refused(size, most, monkeypatch):
         cyclegan.main()
 
 
-def test_a_batch_larger_than_the_pool_is_refused(monkeypatch):
-    monkeypatch.setattr(cyclegan, 'BATCH_SIZE', 51)
-    with pytest.raises(files.UserError, match='BATCH_SIZE is 51, more than the POOL of 50'):
-        cyclegan.main()
+def test_a_batch_larger_than_the_pool_is_refused(build):
+    with pytest.raises(files.UserError, match='BATCH_SIZE is 8, more than the POOL of 7'):
+        build('cyclegan', POOL=7, BATCH_SIZE=8)
 
 
 # measures
