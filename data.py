@@ -105,8 +105,9 @@ def _check_size(name, split, size, channels):
     channels = channels or (3 if name == 'stacked_mnist' else 1)
     need = count * size * size * channels
     if need > MOST_RESIZED:
+        most = math.isqrt(MOST_RESIZED // (count * channels))
         raise UserError(f'{name} in {size}x{size}x{channels} would take {-(-need // 2**30):,} GiB, more than '
-                        f'{MOST_RESIZED // 2**30}: --image-size is {math.isqrt(MOST_RESIZED // (count * channels))} at most')
+                        f'{MOST_RESIZED // 2**30}: pictures of {most}x{most} are the largest (--image-size {most})')
 
 
 def class_names(name, size=28, channels=None, needed=False):

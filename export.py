@@ -98,6 +98,8 @@ def parse(arguments):
     flags.run_folder(given.run)
     if given.to and given.to.exists() and not given.to.is_dir():
         raise files.UserError(f'{given.to} is a file: give the name of a folder')
+    if given.to:
+        files.inside_folders(given.to)
     if given.runtime and not given.runtime.is_file():
         raise files.UserError(f'there is no file {given.runtime}: name the one that `npm pack` has made')
     if (given.onnx or given.web) and not importlib.util.find_spec('tf2onnx'):

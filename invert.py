@@ -128,6 +128,10 @@ def parse(arguments):
     flags.run_folder(given.run)
     given.npz, given.png = given.npz or given.run / 'inverted.npz', viz.checked(given.png or given.run / 'inverted.png')
     viz.not_a_folder(given.npz)
+    once = [file.resolve() for file in (given.npz, given.png, *given.pictures)]
+    for flag, file in ('--npz', given.npz), ('--png', given.png):
+        if once.count(file.resolve()) > 1:
+            parser.error(f'{flag} {file} would overwrite another file of this command: give it a name of its own')
     return given
 
 

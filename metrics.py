@@ -41,12 +41,15 @@ def measured(path, given):
     """What `evaluation.measure` says of a run folder or an .npz; given: the command line."""
     import data
     import evaluation
-    from plumbing import archives, runfolder, savedmodel
+    from plumbing import archives, networks, runfolder, savedmodel
 
     run = path.is_dir()
     named = given.dataset or runfolder.read_settings(path)['DATASET']
     images, labels = (None, None) if run else archives.read(path)
-    shape = savedmodel.sampled(path, best=given.best).shape if run else images.shape[1:]
+    found = savedmodel.sampled(path, best=given.best) if run else None
+    if run and given.seed is not None and networks.translates(found.inputs, found.output):
+        raise files.UserError(f'the generator of {path} takes images, not latents: leave out --seed')
+    shape = found.shape if run else images.shape[1:]
     if len(shape) != 3:
         raise files.UserError(f'{path} makes points, not images: there is nothing to compare with {named}')
     dataset = data.full_name(named)

@@ -60,10 +60,10 @@ def known_classes(generate, folder, points, labels):
     from plumbing import features, runfolder
 
     record = runfolder.read(folder)
-    dataset, classes = data.full_name(record['settings']['DATASET']), record['classes'] or []
+    dataset, classes = record['settings']['DATASET'], record['classes'] or []
     if networks.classes_of(generate.inputs):
         labels, classes = points['label'], drawing.class_names(generate.inputs, folder)
-    elif labels is None and dataset in features.CLASSIFIERS and generate.output == 'images':
+    elif labels is None and generate.output == 'images' and (dataset := data.full_name(dataset)) in features.CLASSIFIERS:
         labels, classes = features.features(generate.draw(points), dataset)[1].argmax(1), data.class_names(dataset)
     elif labels is None:
         raise files.UserError(f'nothing tells the classes of {folder}: give numbers of samples instead of {latents.CLASS}')
@@ -162,7 +162,8 @@ def draw(given, generate):
     elif given.interpolate:
         points = chosen(numbers, GRID)[0] if given.latents else None
         if points and len(next(iter(points.values()))) < 2:
-            raise files.UserError(f'{given.latents} has one latent, and a walk leads to another one: leave out --interpolate')
+            raise files.UserError('a walk leads from one latent to another: ' + (
+                'give --count 2 or more' if given.count == 1 else f'{given.latents} has one, so leave out --interpolate'))
         walks = drawing.walk(generate, seed=given.seed or 0, classes=classes, points=points, edit=edit)
         viz.save(path, viz.grid(walks, columns=10, zoom=enlarged(walks, given.zoom)))
     elif given.arithmetic:

@@ -107,9 +107,10 @@ def checked(path, suffixes=PICTURES):
 
 
 def not_a_folder(path):
-    """The path. Raises UserError if it is a folder."""
+    """The path. Raises UserError if it is a folder, or would be in a file."""
     if path.is_dir():
         raise files.UserError(f'{path} is a folder: give the name of a file in it')
+    files.inside_folders(path)
     return path
 
 

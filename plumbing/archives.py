@@ -29,10 +29,7 @@ def read(path):
         images = member(path, archive, 'images', _check_images)
         if 'labels.npy' not in archive.namelist():
             return images, None
-        labels = member(path, archive, 'labels', functools.partial(check_labels, count=len(images)))
-        if labels.min() < 0 or labels.max() >= 2**16:
-            raise UserError(f'{path}: labels must be from 0 to 65535, not from {labels.min()} to {labels.max()}')
-        return images, labels.astype(np.int32)
+        return images, read_labels(path, archive, len(images))
 
 
 def write(path, images, labels=None):
@@ -76,8 +73,15 @@ def _check_images(path, dtype, shape):
                         f'save at most {LARGEST // math.prod(shape[1:])} of them')
 
 
-def check_labels(path, dtype, shape, count):
-    """Raises UserError for anything but whole numbers [count]."""
+def read_labels(path, archive, count):
+    """The array `labels` of an opened .npz, int32 [count]. Raises UserError for anything but whole numbers from 0 to 65,535."""
+    labels = member(path, archive, 'labels', functools.partial(_check_labels, count=count))
+    if labels.min() < 0 or labels.max() >= 2**16:
+        raise UserError(f'{path}: labels must be from 0 to 65535, not from {labels.min()} to {labels.max()}')
+    return labels.astype(np.int32)
+
+
+def _check_labels(path, dtype, shape, count):
     if dtype.kind not in 'iu' or shape != (count,):
         raise UserError(f'{path}: labels must be whole numbers [{count}], one for each image, not '
                         f'{shortened(f"{dtype} {list(shape)}")}')

@@ -84,6 +84,13 @@ def existing(path):
     return path if path.exists() or not _aside(path).exists() else _aside(path)
 
 
+def inside_folders(path):
+    """Raises UserError if a file or folder cannot be made at `path`, because something above it is a file."""
+    above = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    if above and not above.is_dir():
+        raise UserError(f'{above} is a file, so that {path} cannot be in it: give another name')
+
+
 def clean(folder):
     """Mends a folder that only this program writes to: what replacements that were killed have left is removed or put back."""
     for aside in folder.glob('.old-*'):

@@ -25,13 +25,15 @@ def cores():
 def run(commands, at_once, threads=None):
     """Runs Python programs, {key: [script, argument, ...]}, so many at once; yields (key, Done) as they end.
 
-    threads: of each program; if None, those of the machine are shared out, unless each has all. A program that is still
+    threads: of each program; if None, those of the machine are shared out, but for what the
+    environment says of them, unless each has all. A program that is still
     running when the caller stops, because of Ctrl-C for instance, is sent one SIGTERM, and waited for.
     """
     at_once = max(1, min(at_once, len(commands)))
     environment = {**os.environ, 'TF_FORCE_GPU_ALLOW_GROWTH': 'true'} if at_once > 1 else dict(os.environ)
     if threads or at_once > 1:
-        environment |= dict.fromkeys(THREADS, str(threads or max(1, cores() // at_once)))
+        shared = dict.fromkeys(THREADS, str(threads or max(1, cores() // at_once)))
+        environment = environment | shared if threads else shared | environment
     running, stopped, lock = set(), threading.Event(), threading.Lock()
 
     def one(command):

@@ -28,7 +28,12 @@ def joined(inputs, points):
 
 
 def parted(inputs, z, points=()):
-    """The opposite of `joined`: {name: float32 [N, ...]} of vectors z [N, n], with what else there is in `points`."""
+    """The opposite of `joined`: {name: float32 [N, ...]} of vectors z [N, n], with what else there is in `points`.
+
+    Raises files.UserError for numbers that float32 cannot hold.
+    """
+    if not (np.abs(z) <= np.finfo(np.float32).max).all():
+        raise files.UserError('that makes latents too large for a generator: give smaller numbers')
     places = np.cumsum([found.shape[0] for found in of(inputs).values()])[:-1]
     parts = np.split(np.asarray(z, np.float32), places, axis=1)
     return {**dict(points), **dict(zip(of(inputs), parts, strict=True))}
@@ -197,8 +202,7 @@ def read(path, inputs, made_by):
         points = {name: archives.member(path, archive, name, functools.partial(check, name, found)).astype(found.dtype)
                   for name, found in inputs.items()}
         counts = {len(array) for array in points.values()}
-        labels = archives.member(path, archive, 'labels', functools.partial(archives.check_labels, count=max(counts))) \
-            if 'labels' in held else None
+        labels = archives.read_labels(path, archive, max(counts)) if 'labels' in held else None
     for name, found in inputs.items():
         least, most = (0, found.classes - 1) if found.kind == 'label' else (-math.inf, math.inf)
         if len(counts) > 1 or not (np.isfinite(points[name]) & (points[name] >= least) & (points[name] <= most)).all():

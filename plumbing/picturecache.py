@@ -157,7 +157,7 @@ def write(cache, name, most, classes, folder, decoded):
                 listed.write_text('\n'.join(sorted(broken)) + '\n', errors='backslashreplace')
             if len(broken) > MOST_BROKEN * most[0] or count < 2:
                 raise UserError(f'{len(broken):,} of {most[0]:,} files in {folder} cannot be decoded, listed in {log}; '
-                                f'the first is {min(broken)}')
+                                f'the first is {min(broken)}; more than {MOST_BROKEN:.0%} may not: take them out')
         array.seek(0)
         array.write(_header((count, *most[1:])))
     record = {'name': name, 'fingerprint': _fingerprint(count, digest), 'broken': len(broken), 'colour': int(colour),

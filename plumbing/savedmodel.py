@@ -263,7 +263,8 @@ def saved(folder, name):
     """Path of the network `name` that the run in `folder` has saved; files.UserError if there is none."""
     path = files.existing(pathlib.Path(folder) / name)
     if not path.is_dir():
-        raise files.UserError(f'{folder} holds no {name}: give the folder of a run that has saved one')
+        cure = 'leave out --best' if name.endswith('-best') else 'give the folder of a run that has saved one'
+        raise files.UserError(f'{folder} holds no {name}: {cure}')
     return path
 
 

@@ -368,7 +368,8 @@ def test_the_table_of_test_pictures(large, folders, monkeypatch, capsys, tmp_pat
 BAD = {'other.npz': {'z': np.zeros([2, 4], 'f'), 'generator': np.array('0' * 64)}, 'short.npz': {'z': np.zeros([2, 3], 'f')},
        'whole.npz': {'z': np.zeros([2, 4], int)}, 'empty.npz': {'z': np.zeros([0, 4], 'f')}, 'none.npz': {'images': np.zeros(3)},
        'nan.npz': {'z': np.full([2, 4], np.nan, 'f')}, 'sum.npz': {'z': np.zeros([2, 4], 'f'), 'generator': np.zeros(3)},
-       'pickle.npz': {'z': np.array([{}])}, 'two.npz': {'z': np.zeros([2, 4], 'f')}, 'one.npz': {'z': np.zeros([1, 4], 'f')}}
+       'pickle.npz': {'z': np.array([{}])}, 'two.npz': {'z': np.zeros([2, 4], 'f')}, 'one.npz': {'z': np.zeros([1, 4], 'f')},
+       'many.npz': {'z': np.zeros([2, 4], 'f'), 'labels': np.array([0, 2**40])}}
 
 
 @pytest.mark.parametrize('arguments, complaint', [
@@ -382,7 +383,11 @@ BAD = {'other.npz': {'z': np.zeros([2, 4], 'f'), 'generator': np.array('0' * 64)
     (['--latents', 'two.npz', '--index', '2'], 'two.npz has 2 latents, from 0 to 1, and no 2'),
     (['--latents', 'two.npz', '--count', '3'], 'and no 2'),
     (['--latents', 'two.npz', '--seed', '1'], 'do not go together'),
-    (['--latents', 'one.npz', '--interpolate', 'w.png'], 'a walk leads to another one'),
+    (['--latents', 'one.npz', '--interpolate', 'w.png'], 'one.npz has one, so leave out --interpolate'),
+    (['--latents', 'two.npz', '--count', '1', '--interpolate', 'w.png'], 'to another: give --count 2 or more'),
+    (['--latents', 'many.npz', '--arithmetic', '0'], 'many.npz: labels must be from 0 to 65535'),
+    (['--by', '1e300', '--direction', '1'], 'latents too large for a generator: give smaller numbers'),
+    (['--arithmetic', '9' * 44 + '*3'], 'latents too large'),
     (['--truncation', '0'], 'the truncation must be above 0, not 0'),
     (['--truncation', 'x'], "the truncation is a number, not 'x'"), (['--truncation', 'nan'], 'the truncation is a number'),
     (['--direction', '4'], 'there is no direction 4: give a number from 0'),
@@ -418,7 +423,10 @@ def test_mistakes_with_latents_are_one_line_with_status_2(arguments, complaint, 
     ('normal', ['--test', '97', '--steps', '1'], 'mnist has 96 test pictures: give --test 96 or less'),
     ('normal', ['--test', '3', '--negative'], 'not of --test'), ('normal', ['a photo.png', '--starts', '0'], 'number of starts'),
     ('normal', ['a photo.png', '--png', 'x.npz'], 'must end in .png'),
-    ('normal', ['a photo.png', '--npz', '.'], '. is a folder')])
+    ('normal', ['a photo.png', '--npz', '.'], '. is a folder'),
+    ('normal', ['a photo.png', '--npz', 'text.png/x.npz'], 'text.png is a file, so that text.png/x.npz cannot be in it'),
+    ('normal', ['a photo.png', '--png', './a photo.png'], '--png a photo.png would overwrite another file of this command'),
+    ('normal', ['a photo.png', '--npz', 'x.png', '--png', 'x.png'], '--npz x.png would overwrite another file')])
 def test_mistakes_of_invert_are_one_line_with_status_2(run, arguments, complaint, folders, photo, monkeypatch, refused):
     monkeypatch.chdir(photo.parent)
     monkeypatch.setattr(data, 'load', drive.load)

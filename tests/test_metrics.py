@@ -407,6 +407,7 @@ def claim(path, shape, size=70 * 784, kind=zipfile.ZIP_DEFLATED, length=None, ve
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.float32)), [], 'uint8'),
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--count', 301], '300 images'),
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--count', 64], 'too small'),
+    (lambda path: np.savez(path, images=np.zeros([16, 28, 28, 1], np.uint8)), [], 'too few for a covariance of 64 features'),
     (lambda path: np.savez(path, images=np.zeros([300, 28, 28, 1], np.uint8)), ['--dataset', 'minst'], 'minst'),
     (lambda path: path.mkdir(), [], 'not a run folder'),
     (lambda path: path.mkdir(), ['--best'], 'not a run folder'), (lambda path: path.touch(), ['--best'], 'leave out --best'),

@@ -63,12 +63,14 @@ def test_mistakes_end_before_anything_is_run(arguments, complaint, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_programs_run_side_by_side_with_their_share_of_the_threads(tmp_path):
+def test_programs_run_side_by_side_with_their_share_of_the_threads(tmp_path, monkeypatch):
     script = tmp_path / 'a.py'
     script.write_text('import os, sys\nprint(os.environ["OMP_NUM_THREADS"])\nprint("no", file=sys.stderr)\n'
                       'sys.exit(int(sys.argv[1]))')
     found = dict(jobs.run({status: [script, status] for status in (0, 2, 3)}, 2, threads=5))
     assert found == {status: jobs.Done(status, '5\n', 'no') for status in (0, 2, 3)}
+    monkeypatch.setenv('OMP_NUM_THREADS', '7')                      # as docs/resume.md says, for the same bits everywhere
+    assert [done.out for _, done in jobs.run({status: [script, status] for status in (0, 2)}, 2)] == ['7\n'] * 2
 
 
 def test_what_still_runs_is_asked_to_stop_once_and_the_rest_is_not_begun(tmp_path):

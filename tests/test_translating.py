@@ -1,6 +1,7 @@
 """sample.py on networks that make pictures of pictures: files of one's own, test pictures, and what it refuses."""
 import math
 
+import metrics
 import sample
 from plumbing import archives, decoder, files, networks, runfolder, savedmodel, translating
 
@@ -181,6 +182,11 @@ def test_mistakes_are_one_line_with_status_2(arguments, complaint, run, pictures
     with refused(complaint):
         sample.main(['runs/a', *arguments])
     assert contents(tmp_path) == before
+
+
+def test_a_seed_is_refused_where_there_are_no_latents(run, refused):
+    with refused('the generator of runs/a takes images, not latents: leave out --seed'):
+        metrics.main(['runs/a', '--seed', '5'])
 
 
 def test_too_many_for_an_array_are_refused(run, refused, monkeypatch):
