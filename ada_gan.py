@@ -13,7 +13,6 @@ Page: docs/few.md
 import data
 import ops
 import run
-from plumbing import cluster
 
 import tensorflow.compat.v1 as tf
 
@@ -105,7 +104,7 @@ def main():
     with tf.name_scope('losses'):
         d_loss = tf.reduce_mean(tf.nn.softplus(-real_logits) + tf.nn.softplus(fake_logits), name='d_loss')
         g_loss = tf.reduce_mean(tf.nn.softplus(-fake_logits), name='g_loss')
-        r_t, = cluster.mean([tf.reduce_mean(tf.sign(real_logits))])                      # eq. 1: 0 is no overfitting, 1 is all
+        r_t = ops.batch_mean(tf.sign(real_logits))                                       # eq. 1: 0 is no overfitting, 1 is all
         scalars = {'d_loss': d_loss, 'g_loss': g_loss, 'r_t': tf.identity(r_t, 'r_t'), 'p': tf.identity(p_now, 'p')}
 
     if TARGET:

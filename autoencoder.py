@@ -14,6 +14,7 @@ import math
 import data
 import ops
 import run
+import viz
 from plumbing import files
 
 import numpy as np
@@ -80,7 +81,7 @@ def pca(train, test, size):
     """
     shape, numbers = test.shape, math.prod(test.shape[1:])
     train = np.asarray(train[::max(1, min(-(-len(train) * 4 * numbers // PCA_BYTES), len(train) - 1))])
-    train, test = (images.reshape(len(images), -1) / np.float32(127.5) - 1 for images in (train, test))
+    train, test = (viz.to_float(images.reshape(len(images), -1)) for images in (train, test))
     solver = 'covariance_eigh' if numbers <= 2048 else 'randomized'
     model = PCA(min(size, len(train)), svd_solver=solver, random_state=SEED).fit(train)
     return model.inverse_transform(model.transform(test)).reshape(shape)
@@ -116,7 +117,7 @@ def main():
     def measures():
         return {'test_error': error(test, reconstructed(test, 'clean')),
                 'noisy_test_error': error(test, reconstructed(noisy_test, 'noisy')),
-                'pca_error': tf.constant(np.square(linear - (test_images / np.float32(127.5) - 1)).mean() / 4)}
+                'pca_error': tf.constant(np.square(linear - viz.to_float(test_images)).mean() / 4)}
 
     _, found = run.train(globals(), updates=[update], scalars={'loss': loss}, pictures=pictures, measures=measures,
                          networks={'encoder': run.network(encoder, 'codes', images=run.images(IMAGE_SIZE, CHANNELS))})

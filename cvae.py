@@ -101,7 +101,7 @@ def draw(folder, images, labels, classes):
     """Into a run's folder: analogies.png, of each picture its code, decoded as every class (figure 1 of Kingma et al.)."""
     encoder, generator = savedmodel.Loaded(folder, 'encoder'), savedmodel.Loaded(folder, 'generator')
     shown = min(classes, 20)
-    z = encoder(images=images / np.float32(127.5) - 1, label=labels).repeat(shown, axis=0)
+    z = encoder(images=viz.to_float(images), label=labels).repeat(shown, axis=0)
     analogies = generator.draw({'z': z, 'label': np.tile(np.arange(shown), len(images))})
     rows = analogies.reshape(len(images), shown, *images.shape[1:])
     viz.save(folder / 'analogies.png', viz.grid(np.concatenate([images[:, None], rows], 1).reshape(-1, *images.shape[1:]),

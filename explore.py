@@ -33,7 +33,7 @@ class Explorer:
         if self.generate.output != 'images':
             raise files.UserError(f'the generator of {run} makes {self.generate.output}, not images: there is nothing to show')
         self.inputs = self.generate.inputs
-        self.label = next((name for name, found in self.inputs.items() if found.kind == 'label'), None)
+        self.label = networks.label_of(self.inputs)
         self.classes = self._names()
         try:
             self.directions = drawing.directions(self.generate)[:NUMBERS]

@@ -18,7 +18,7 @@ import contextlib
 import sys
 
 import viz
-from plumbing import drawing, files, flags
+from plumbing import drawing, files, flags, networks
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def main(arguments=None):
         if given.test:
             print(table(given.run, images, labels, found, inverter.before(images)))
         else:
-            label = next((name for name, taken in generate.inputs.items() if taken.kind == 'label'), None)
+            label = networks.label_of(generate.inputs)
             for number, (path, error) in enumerate(zip(given.pictures, errors, strict=True)):
                 asked = f', class {points[label][number]}' if label else ''
                 print(files.one_line(f'{number}: {path}, error {error:.4f}{asked}'))

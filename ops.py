@@ -215,12 +215,15 @@ def depth(size, channels=1):
     return count
 
 
-def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True, activation=None):
+EPSILON = 1e-5  # beside a variance, so that one of 0 does no harm
+
+
+def batch_norm(x, training, name, affine=True, activation=None):
     """x [B, c] or [B, h, w, c], each channel normalized to mean 0 and variance 1, then scaled and shifted (arXiv:1502.03167).
 
     affine: a Python bool; False leaves out the scale and the offset.
     training: a Python bool. True uses the batch's statistics, and each update of this network moves the moving averages,
-    moving <- decay moving + (1 - decay) batch (the variance without bias, n / (n - 1)); False uses the moving averages.
+    moving <- 0.9 moving + 0.1 batch (the variance without bias, n / (n - 1)); False uses the moving averages.
     """
     with tf.variable_scope(name):
         channels = [x.shape[-1]]
@@ -233,13 +236,13 @@ def batch_norm(x, training, name, decay=0.9, epsilon=1e-5, affine=True, activati
         pixels = x if x.shape.ndims == 4 else x[:, None, None, :]
         if not training:
             tf.add_to_collection('norms', (pixels, mean, variance))  # see graph.sampling
-            y, _, _ = tf.nn.fused_batch_norm(pixels, scale, offset, mean, variance, epsilon, is_training=False)
+            y, _, _ = tf.nn.fused_batch_norm(pixels, scale, offset, mean, variance, EPSILON, is_training=False)
         else:
-            of_batch = functools.partial(cluster.batch_norm, epsilon=epsilon)
+            of_batch = functools.partial(cluster.batch_norm, epsilon=EPSILON)
             y, batch_mean, batch_variance = convolutions.in_full_channels(of_batch, pixels, scale, offset)
             for moving, batch in (mean, batch_mean), (variance, batch_variance):
                 with_update(lambda moving=moving, batch=batch: moving.assign(
-                    decay * moving.read_value() + (1 - decay) * batch, read_value=False))
+                    0.9 * moving.read_value() + (1 - 0.9) * batch, read_value=False))
         return _finished(tf.reshape(y, tf.shape(x)) if x.shape.ndims == 2 else y, False, activation)
 
 
@@ -260,8 +263,8 @@ def _normalized(x, axes, name, activation):
         scale = tf.get_variable('scale', [x.shape[-1]], initializer=tf.ones_initializer())
         offset = tf.get_variable('offset', [x.shape[-1]], initializer=tf.zeros_initializer())
         apart = x - tf.reduce_mean(x, axes, keepdims=True)
-        y = apart * tf.rsqrt(tf.reduce_mean(tf.square(apart), axes, keepdims=True) + 1e-5) * scale + offset
-        return activation(y) if activation else y
+        y = apart * tf.rsqrt(tf.reduce_mean(tf.square(apart), axes, keepdims=True) + EPSILON) * scale + offset
+        return _finished(y, False, activation)
 
 
 @contextlib.contextmanager
@@ -322,6 +325,12 @@ def noise(shape, name='z'):
     draws = _draws(name)
     with tf.name_scope(name):
         return cluster.rows(shape, drawn)
+
+
+def batch_mean(x):
+    """The mean of x [B, ...] over the batch of all workers, which no gradient goes through."""
+    found, = cluster.mean([tf.reduce_mean(x)])
+    return found
 
 
 def noisy(x, stddev, training, name='noise'):

@@ -125,7 +125,7 @@ def draw(folder, images, nats):
     its code, those with the most `nats` [Z_DIM] of KL) and, if Z_DIM is 2, manifold.png.
     """
     count, generator = min(8, len(images) // 2), savedmodel.Loaded(folder, 'generator')
-    means = savedmodel.Loaded(folder, 'encoder')(images=images[:2 * count or 1] / np.float32(127.5) - 1)
+    means = savedmodel.Loaded(folder, 'encoder')(images=viz.to_float(images[:2 * count or 1]))
     walks = np.linspace(means[:count], means[count:2 * count], 10, axis=1).reshape(-1, Z_DIM)
     if count:
         viz.save(folder / 'walk.png', viz.grid(generator.draw({'z': walks}), 10))

@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from plumbing import files, measures
-from plumbing.pixels import save, tiled, to_uint8  # noqa: F401  part of what scripts draw with
+from plumbing.pixels import save, tiled, to_float, to_uint8  # noqa: F401  part of what scripts draw with
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont

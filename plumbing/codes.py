@@ -2,6 +2,7 @@
 import warnings
 
 from plumbing import files, networks, runfolder, savedmodel
+from plumbing.pixels import to_float
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def encode(network, images):
     Raises files.UserError for codes that are not finite.
     """
     name, = network.inputs
-    blocks = [network(**{name: images[i:i + BLOCK] / np.float32(127.5) - 1}) for i in range(0, len(images), BLOCK)]
+    blocks = [network(**{name: to_float(images[i:i + BLOCK])}) for i in range(0, len(images), BLOCK)]
     codes = np.concatenate(blocks).reshape(len(images), -1)
     if not np.isfinite(codes).all():
         raise files.UserError(f'the {network.output} of a network hold NaN or infinity: nothing can be measured')

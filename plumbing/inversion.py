@@ -58,7 +58,7 @@ class Inverter:
         self.inputs = generate.inputs
         if not latents.of(self.inputs):
             raise files.UserError('the generator takes no latents: there is nothing to look for')
-        self._label = next((name for name, found in self.inputs.items() if found.kind == 'label'), None)
+        self._label = networks.label_of(self.inputs)
         drawn = networks.draw(self.inputs, max(POOL, starts))
         if classes:
             drawn[self._label] = np.resize(np.array(classes, np.int32), max(POOL, starts))

@@ -105,6 +105,11 @@ def translates(inputs, output):
     return [found.kind for found in inputs.values()] == ['images'] and output == 'images'
 
 
+def label_of(inputs):
+    """The name of the input that is a label; None where there is none."""
+    return next((name for name, found in inputs.items() if found.kind == 'label'), None)
+
+
 def classes_of(inputs):
     """How many classes a network can be asked for by its input `label`; 0 where it has none."""
     return inputs['label'].classes if 'label' in inputs and inputs['label'].kind == 'label' else 0
@@ -152,7 +157,7 @@ def grid(inputs, count, seed=0):
 
     Without a label they are `draw`'s; with one there is a row for each class, with the same latents in every row.
     """
-    label = next((name for name, found in inputs.items() if found.kind == 'label'), None)
+    label = label_of(inputs)
     if label is None:
         return draw(inputs, count, seed), None
     rows = min(inputs[label].classes, count)

@@ -90,7 +90,7 @@ def test_batch_norm_training_and_sampling(shape, bfloat16, monkeypatch):
     x = 3 * random(*shape) + 7
     pixels = tf.constant(x)
     with ops.network('net'):
-        y = ops.batch_norm(pixels, True, 'norm', decay=0.9)
+        y = ops.batch_norm(pixels, True, 'norm')
         sampled = ops.batch_norm(pixels, False, 'norm')
     norms = [op for op in tf.get_default_graph().get_operations() if op.type == 'FusedBatchNormV3']
     assert [op.inputs[0].shape[-1] for op in norms] == [16 if bfloat16 else 5, 5]   # what is saved stays plain
