@@ -337,7 +337,7 @@ def test_the_decoder_sees_the_switches_or_the_code_alone(mode, monkeypatch):
 @pytest.mark.parametrize('name, arguments, complaint', [
     ('autoencoder', ['--code-size', '0'], 'CODE_SIZE'), ('autoencoder', ['--noise', '1.5'], 'NOISE must be in [0, 1]'),
     ('autoencoder', ['--noise', '-1'], '--noise'), ('conv_autoencoder', ['--unpool', 'magic'], '--unpool'),
-    ('conv_autoencoder', ['--width', '0'], 'WIDTH'), ('vae', ['--z-dim', '1'], 'Z_DIM must be at least 2'),
+    ('conv_autoencoder', ['--width', '0'], 'WIDTH'), ('vae', ['--z-dim', '1'], 'Z_DIM is a whole number from 2'),
     ('vae', ['--hidden', '0'], 'HIDDEN')])
 def test_flags_out_of_range_are_refused(name, arguments, complaint, refused):
     with refused(complaint):
