@@ -53,13 +53,13 @@ def measure(images, dataset, count=10000, labels=None, folder=None):
     extract = features.extractor(dataset, images.shape[-1])
     found = extract(measures.subset(images, max(1, min(count, len(images)))))       # the first to complain about a wrong size
     least = found[0].shape[1] + 1
+    if count < least:
+        raise files.UserError(f'a count of {count} is too small for a covariance of {least - 1} features: use --count {least} '
+                              'or more')
     if len(images) < least:
         raise files.UserError(f'{len(images)} images are too few for a covariance of {least - 1} features: give {least} or more')
     if len(images) < count:
         raise files.UserError(f'{len(images)} images, but the count is {count}: use --count {len(images)} or less')
-    if count < least:
-        raise files.UserError(f'a count of {count} is too small for a covariance of {least - 1} features: use --count {least} '
-                              'or more')
     images = features.fitted(measures.subset(images, count), dataset)
     names = None if labels is None else _class_names(dataset, shape, labels)
     real = _yardstick(dataset, count, shape, labels is not None)

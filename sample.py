@@ -163,7 +163,7 @@ def draw(given, generate):
         points = chosen(numbers, GRID)[0] if given.latents else None
         if points and len(next(iter(points.values()))) < 2:
             raise files.UserError('a walk leads from one latent to another: ' + (
-                'give --count 2 or more' if given.count == 1 else f'{given.latents} has one, so leave out --interpolate'))
+                'leave out --count' if given.count == 1 else f'{given.latents} has one, so leave out --interpolate'))
         walks = drawing.walk(generate, seed=given.seed or 0, classes=classes, points=points, edit=edit)
         viz.save(path, viz.grid(walks, columns=10, zoom=enlarged(walks, given.zoom)))
     elif given.arithmetic:

@@ -37,7 +37,7 @@ HIDDEN_NOISE = 0.5        # and on its hidden layers, in [0, 10]
 GAIN = 1.25               # lengths of the weights of D's units, in (0, 10], with which their variance is about 1 at first
 
 # loss
-UNLABELLED = 0.5          # weight of what D learns without labels, in [0, inf); at 0 D learns from labelled ones only
+UNLABELLED = 0.5          # weight of what D learns without labels, in [0, inf); at 0 they are in batch norm alone, if at all
 TURN = 0.0                # radians that labelled pictures are turned by, and others for INVARIANCE, in [0, 1]; the paper: 0
 INVARIANCE = 0.0          # weight, within UNLABELLED, of classes that stay when pictures are turned, in [0, inf); the paper: 0
 

@@ -24,7 +24,7 @@ def parse(arguments):
     parser.add_argument('--seeds', type=flags.whole('the number of seeds', 1, 1000), default=1,
                         help="of each combination: the script's SEED and those after it [1]")
     parser.add_argument('-j', '--jobs', type=flags.whole('the number of jobs', 1, 1000), default=1,
-                        help='runs at once, which share the processors [1]')
+                        help='runs at once; they share the processors, but for what OMP_NUM_THREADS and the like say [1]')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     given, rest = parser.parse_known_args(arguments)
     given.script = _script(given.script)

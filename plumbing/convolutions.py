@@ -4,7 +4,8 @@ Each of the first three has the other two as its gradients, so that gradients of
 """
 import tensorflow.compat.v1 as tf
 
-BFLOAT16 = False  # whether the graph will be rewritten to bfloat16 on a CPU, where another gradient is faster
+BFLOAT16 = False       # whether the graph will be rewritten to bfloat16 on a CPU, where another gradient is faster
+FULL_CHANNELS = False  # whether batch norm has to have a multiple of 16 channels to be fast
 
 
 def conv(x, kernel, stride, padding):
@@ -50,10 +51,11 @@ def conv_transpose(x, kernel, shape, stride, padding):
 def in_full_channels(norm, *arrays):
     """norm(*arrays), where each of the arrays, and of norm's results, is [..., c], a channel depending on no other.
 
-    oneDNN's batch norm is 4 to 30 times as slow in 16 bits where c is no multiple of 16: there it gets more channels, of zeros.
+    With AMX, oneDNN's batch norm of 16 bits is 4 to 30 times as slow where c is no multiple of 16: there
+    it gets more channels, of zeros.
     """
     c = arrays[0].shape[-1]
-    if not BFLOAT16 or c % 16 == 0:
+    if not FULL_CHANNELS or c % 16 == 0:
         return norm(*arrays)
     full = [tf.pad(x, [*[[0, 0]] * (x.shape.ndims - 1), [0, -c % 16]]) for x in arrays]
     return [y[..., :c] for y in norm(*full)]

@@ -21,6 +21,7 @@ def prepare(precision):
         tf_config.experimental.enable_op_determinism()
         tf_config.experimental.enable_tensor_float_32_execution(resolved != 'float32')
     convolutions.BFLOAT16 = resolved == 'mixed' and not gpu
+    convolutions.FULL_CHANNELS = convolutions.BFLOAT16 and 'amx_bf16' in _cpuinfo()
 
 
 def memory():
@@ -40,12 +41,16 @@ def resolve(wanted, images=True):
     Raises UserError for 'mixed' on a CPU without bfloat16 instructions.
     """
     gpu = bool(tf_config.list_physical_devices('GPU'))
-    cpuinfo = pathlib.Path('/proc/cpuinfo')
-    told = cpuinfo.read_text() if cpuinfo.exists() else ''
+    told = _cpuinfo()
     fast = 'amx_bf16' in told or 'avx512_bf16' in told and 'AuthenticAMD' in told
     if wanted == 'mixed' and not gpu and not fast and 'avx512_bf16' not in told:
         raise UserError('this CPU has no bfloat16 instructions: use --precision float32')
     return wanted if wanted != 'auto' else 'mixed' if fast and images and not gpu else 'float32'
+
+
+def _cpuinfo():
+    told = pathlib.Path('/proc/cpuinfo')
+    return told.read_text() if told.exists() else ''
 
 
 def session_config(precision):

@@ -124,7 +124,8 @@ def combined(z, parts):
     parts: [(factor, indices of rows)].
     """
     means = np.stack([np.asarray(z, np.float64)[indices].mean(0) for _, indices in parts])
-    return np.array([factor for factor, _ in parts]) @ means, means
+    with np.errstate(all='ignore'):                             # what is too large, `parted` refuses
+        return np.array([factor for factor, _ in parts]) @ means, means
 
 
 def added(generate, text, points, known, columns):

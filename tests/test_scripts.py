@@ -275,8 +275,7 @@ JUDGED = [name for name in SCRIPTS if {"'d_loss'", "'D(x)'"} <= set(re.findall(r
 
 @pytest.mark.parametrize('name', JUDGED)
 def test_the_loss_of_a_d_that_cannot_tell_is_the_line_of_the_curves(name, build):
-    """Logits of 0: the log loss is 2 ln 2 (with smoothed labels, too, though D is not at its best then), but not where a loss of
-    classes is added.
+    """Logits of 0: the log loss is 2 ln 2 (with smoothed labels, too, though D is not at its best then).
 
     Of K logits, beside that of a fake, which is 0, they are -ln K; of K + 1, the last one is ln K.
     """

@@ -50,6 +50,8 @@ def classifies(s):
     ('sgan', WEIGHTED, 0, 'discriminator', classifies),
     ('catgan', WEIGHTED, 0, 'discriminator', classifies),
     ('catgan', {'LABELS': 0, 'INVARIANCE': 1e3}, 0, 'discriminator', lambda s: s['d_loss'] - 1e3 * s['I_turned']),
+    ('acgan', {'CLASS_WEIGHT': 0.7}, 0, 'discriminator', lambda s: s['d_loss'] + 0.7 * s['class_loss']),
+    ('acgan', {'CLASS_WEIGHT': 0.7}, 1, 'generator', lambda s: s['g_loss'] + 0.7 * s['class_loss']),  # real pictures' is not of G
     ('cluster_aae', {'WAIT': 0.0, 'INVARIANCE': 1e3}, 2, 'encoder', lambda s: s['e_loss'] - 1e3 * s['I_turned'])])
 def test_who_learns_from_what(name, constants, number, network, loss, build):
     """Adam's first moment after an update is its share of the gradient of this loss, through the weights as they were."""
