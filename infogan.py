@@ -16,7 +16,7 @@ import data
 import ops
 import run
 import viz
-from plumbing import measures, networks, savedmodel
+from plumbing import latents, measures, savedmodel
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -133,7 +133,7 @@ def main():
                           measures=run.on_test_set(globals(), 'accuracy', codes, accuracy),
                           networks={'generator': made, 'recognition': recognized})
     # a row for each category, in it each number of the code from -2 to 2, the others at 0
-    moved = networks.traversals(np.zeros(CONTINUOUS), np.arange(CONTINUOUS), np.linspace(-2, 2, 9))
+    moved = latents.traversals(np.zeros(CONTINUOUS), np.arange(CONTINUOUS), np.linspace(-2, 2, 9))
     pictures = savedmodel.Loaded(folder, 'generator').draw({
         'z': np.tile(np.random.default_rng(SEED).uniform(-1, 1, Z_DIM), [CATEGORIES * len(moved), 1]),
         'category': np.arange(CATEGORIES).repeat(len(moved)), 'code': np.tile(moved, [CATEGORIES, 1])})

@@ -32,7 +32,6 @@ JPEG, GIF, WebP and BMP files may have any size: as for training, they are cropp
 network takes, and so large is the result. --output gets files with the names of theirs, NAME.png; without it the picture shows
 pairs of input and output. --network names another network of the run that makes pictures, such as the one that leads back.
 """
-import argparse
 import functools
 import math
 import pathlib
@@ -209,20 +208,6 @@ def main(arguments=None):
         print(f'wrote {draw(given, generate)}')
 
 
-def real(name):
-    """The type, as argparse takes it, of a finite number."""
-    def convert(text):
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise argparse.ArgumentTypeError(f'{name} is a number, not {files.shortened(repr(text))}')
-        return number
-
-    return convert
-
-
 def parse(arguments):
     parser = flags.Parser(__doc__)
     parser.add_argument('run', type=flags.path, help='folder of a run, for example runs/dcgan-mnist')
@@ -234,11 +219,11 @@ def parse(arguments):
     parser.add_argument('--seed', type=flags.whole('the seed'), help='of the latents [0]')
     parser.add_argument('--latents', type=flags.path, metavar='NPZ',
                         help='take the latents of this file, of invert.py or of --npz, instead of drawing some')
-    parser.add_argument('--truncation', type=real('the truncation'), metavar='T',
+    parser.add_argument('--truncation', type=flags.real('the truncation'), metavar='T',
                         help='draw latents from N(0, 1) between -T and T; uniform ones are scaled by T')
     parser.add_argument('--direction', type=flags.whole('the direction'), metavar='K',
                         help='move the latents along this direction of the first layer, from 0')
-    parser.add_argument('--by', type=real('the distance'), help='so far [3]')
+    parser.add_argument('--by', type=flags.real('the distance'), help='so far [3]')
     parser.add_argument('--network', metavar='NAME', default='generator', help='draw from this network of the run [generator]')
     parser.add_argument('--input', type=flags.path, metavar='FOLDER', help='of pictures to translate, by a network that takes '
                                                                            'pictures [test pictures of the run]')

@@ -14,7 +14,7 @@ import data
 import ops
 import run
 import viz
-from plumbing import bounds, networks, savedmodel
+from plumbing import bounds, latents, savedmodel
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -130,10 +130,10 @@ def draw(folder, images, nats):
     if count:
         viz.save(folder / 'walk.png', viz.grid(generator.draw({'z': walks}), 10))
     most, values = np.argsort(-nats, kind='stable')[:10], np.linspace(-3, 3, 11)
-    viz.save(folder / 'traversal.png', viz.grid(generator.draw({'z': networks.traversals(means[0], most, values)}), len(values),
+    viz.save(folder / 'traversal.png', viz.grid(generator.draw({'z': latents.traversals(means[0], most, values)}), len(values),
                                                 labels=[f'{number}: {nats[number]:.2f} nats' for number in most]))
     if Z_DIM == 2:
-        viz.save(folder / 'manifold.png', viz.grid(generator.draw({'z': networks.plane(20)}), 20, gap=0, zoom=1))
+        viz.save(folder / 'manifold.png', viz.grid(generator.draw({'z': latents.plane(20)}), 20, gap=0, zoom=1))
 
 
 if __name__ == '__main__':

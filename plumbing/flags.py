@@ -47,6 +47,20 @@ def whole(name, least=0, most=MOST):
     return convert
 
 
+def real(name):
+    """The type, as argparse takes it, of a finite number."""
+    def convert(text):
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise argparse.ArgumentTypeError(f'{name} is a number, not {files.shortened(repr(text))}')
+        return number
+
+    return convert
+
+
 def path(text):
     """The type, as argparse takes it, of a path: a `~` that the shell has left alone, as in `--png=~/x.png`, is a home folder."""
     return pathlib.Path(files.expanded(text))

@@ -6,6 +6,7 @@ or from a uniform distribution; side by side, in the order of the inputs, they a
 import functools
 import math
 import re
+import statistics
 
 from plumbing import archives, files
 
@@ -37,6 +38,21 @@ def parted(inputs, z, points=()):
     places = np.cumsum([found.shape[0] for found in of(inputs).values()])[:-1]
     parts = np.split(np.asarray(z, np.float32), places, axis=1)
     return {**dict(points), **dict(zip(of(inputs), parts, strict=True))}
+
+
+# places
+
+def plane(side):
+    """Latents [side^2, 2] of a map of the plane, its upper left corner first, in cells of equal probability under N(0, 1)."""
+    places = [statistics.NormalDist().inv_cdf((k + 0.5) / side) for k in range(side)]
+    return np.array([[across, up] for up in reversed(places) for across in places])
+
+
+def traversals(z, numbers, values):
+    """One latent z [n] with one of its numbers replaced by each of the values [V]: [N V, n], `numbers` [N] in turn."""
+    rows = np.tile(z, [len(numbers), len(values), 1])
+    rows[np.arange(len(numbers)), :, numbers] = values
+    return rows.reshape(-1, len(z))
 
 
 # truncation

@@ -1,7 +1,6 @@
 """Networks with named inputs: what each input looks like, and how to draw it for sampling."""
 import inspect
 import math
-import statistics
 import typing
 import zlib
 
@@ -165,16 +164,3 @@ def grid(inputs, count, seed=0):
     shown = {name: np.concatenate([values] * rows) for name, values in draw(inputs, columns, seed).items()}
     shown[label] = np.repeat(np.arange(rows, dtype=np.int32), columns)
     return shown, columns
-
-
-def plane(side):
-    """Latents [side^2, 2] of a map of the plane, its upper left corner first, in cells of equal probability under N(0, 1)."""
-    places = [statistics.NormalDist().inv_cdf((k + 0.5) / side) for k in range(side)]
-    return np.array([[across, up] for up in reversed(places) for across in places])
-
-
-def traversals(z, numbers, values):
-    """One latent z [n] with one of its numbers replaced by each of the values [V]: [N V, n], `numbers` [N] in turn."""
-    rows = np.tile(z, [len(numbers), len(values), 1])
-    rows[np.arange(len(numbers)), :, numbers] = values
-    return rows.reshape(-1, len(z))

@@ -12,7 +12,7 @@ import ops
 import retrieval
 import sample
 import vae
-from plumbing import bounds, files, flags, graph, networks, savedmodel
+from plumbing import bounds, files, flags, graph, latents, savedmodel
 
 import drive
 import forkserver
@@ -269,13 +269,13 @@ def test_the_generator_shows_the_probabilities_and_the_pixels_have_them():
 
 
 def test_the_plane_of_latents_is_cut_into_cells_of_equal_probability():
-    z = networks.plane(5).reshape(5, 5, 2)
+    z = latents.plane(5).reshape(5, 5, 2)
     middles = np.arange(0.1, 1, 0.2)
     np.testing.assert_allclose(scipy.stats.norm.cdf(z), np.stack(np.meshgrid(middles, middles[::-1]), -1))
 
 
 def test_a_traversal_replaces_one_number_at_a_time():
-    z = networks.traversals(np.array([5.0, 6.0, 7.0]), np.array([2, 0]), np.array([-1.0, 1.0]))
+    z = latents.traversals(np.array([5.0, 6.0, 7.0]), np.array([2, 0]), np.array([-1.0, 1.0]))
     np.testing.assert_array_equal(z, [[5, 6, -1], [5, 6, 1], [-1, 6, 7], [1, 6, 7]])
 
 
