@@ -224,7 +224,10 @@ def batch_norm(x, training, name, affine=True, activation=None):
     affine: a Python bool; False leaves out the scale and the offset.
     training: a Python bool. True uses the batch's statistics, and each update of this network moves the moving averages,
     moving <- 0.9 moving + 0.1 batch (the variance without bias, n / (n - 1)); False uses the moving averages.
+    Raises UserError for a batch of one number in each channel, of which nothing would be left.
     """
+    if training and x.shape[:-1].num_elements() == cluster.size() == 1:
+        raise files.UserError('batch norm of a single number leaves nothing of it: BATCH_SIZE must be 2 or more')
     with tf.variable_scope(name):
         channels = [x.shape[-1]]
         scale, offset = tf.constant(1.0, shape=channels), tf.constant(0.0, shape=channels)

@@ -2,7 +2,7 @@
 import contextlib
 
 import ops
-from plumbing import convolutions, graph
+from plumbing import convolutions, files, graph
 
 import numpy as np
 import pytest
@@ -236,6 +236,17 @@ def test_an_activation_is_the_end_of_its_layer(layer, bias):
     (before, value), _ = with_variables([before, after])
     np.testing.assert_array_equal(value, np.maximum(before, 0))
     assert 0 < (value == 0).mean() < 1 and after.op.name == 'a_1/Relu'
+
+
+def test_batch_norm_of_a_single_number_is_refused():
+    """It would be 0, whatever the number is; of a picture with several pixels, or of two numbers, something is left."""
+    for shape in [1, 5], [1, 1, 1, 5]:
+        with pytest.raises(files.UserError, match='BATCH_SIZE must be 2 or more'):
+            ops.batch_norm(tf.zeros(shape), True, f'alone{len(shape)}')
+    for number, shape in enumerate([[2, 5], [1, 2, 1, 5]]):
+        y, _ = with_variables(ops.batch_norm(tf.constant(random(*shape)), True, f'beside{number}'))
+        assert (np.abs(y) > 0.5).all()
+    ops.batch_norm(tf.zeros([1, 5]), False, 'sampled')
 
 
 def test_the_activation_of_batch_norm():
