@@ -14,7 +14,7 @@ import data
 import ops
 import run
 import viz
-from plumbing import plane
+from plumbing import networks, plane
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -107,12 +107,14 @@ def drawings(dataset, network, score=None, g_loss=None):
     """
     if dataset not in plane.PLANES:
         return {}
-    groups = next((np.arange(COUNT) % found.classes for found in network.inputs.values() if found.kind == 'label'), None)
+    label = networks.label_of(network.inputs)
+    groups = np.arange(COUNT) % network.inputs[label].classes if label else None
 
     def sampled():
         seed = tf.get_default_graph().seed or 0
-        return network.apply([tf.constant(groups) if found.kind == 'label' else
-                              tf.random.stateless_normal([COUNT, *found.shape], [seed, 0]) for found in network.inputs.values()])
+        return network.apply([tf.constant(groups) if name == label else
+                              tf.random.stateless_normal([COUNT, *found.shape], [seed, 0])
+                              for name, found in network.inputs.items()])
 
     def pictures():
         u, e = tf.random.stateless_uniform([COUNT], [0, 1]), tf.random.stateless_normal([COUNT, 2], [0, 2])

@@ -216,7 +216,7 @@ def test_copies_of_pictures_without_a_class_are_found(tmp_path):
 def test_several_workers_need_a_labelled_picture_for_each_row(monkeypatch):
     monkeypatch.setattr(cluster, 'size', lambda: 2)
     with pytest.raises(files.UserError, match='20 labelled pictures are fewer than the 32 of a step of 2 workers'):
-        data.labelled(np.zeros([60, 8, 8, 1], np.uint8), np.arange(200) % 10, 20, 0, 16)
+        data.labelled(np.zeros([60, 8, 8, 1], np.uint8), np.arange(60) % 10, 20, 0, 16)
 
 
 def test_a_subfolder_that_becomes_unlabelled_is_read_again(farm):
