@@ -44,7 +44,8 @@ def down(x):
     """x [B, s, s, C] -> [B, s / 2, s / 2, C]: blurred with (1, 4, 6, 4, 1) / 16, then every other pixel (Burt & Adelson 1983)."""
     for _ in range(2):  # along one axis, then along the other
         x = tf.pad(x, [[0, 0], [2, 2], [0, 0], [0, 0]], 'SYMMETRIC')
-        x = (x[:, :-4:2] + 4 * x[:, 1:-3:2] + 6 * x[:, 2:-2:2] + 4 * x[:, 3:-1:2] + x[:, 4::2]) / 16
+        even, odd = tf.unstack(tf.reshape(x, [-1, x.shape[1] // 2, 2, *x.shape[2:]]), axis=2)
+        x = (even[:, :-2] + 4 * odd[:, :-2] + 6 * even[:, 1:-1] + 4 * odd[:, 1:-1] + even[:, 2:]) / 16
         x = tf.transpose(x, [0, 2, 1, 3])
     return x
 

@@ -236,7 +236,7 @@ def batch_norm(x, training, name, affine=True, activation=None):
             offset = tf.get_variable('offset', channels, initializer=tf.zeros_initializer())
         mean = tf.get_variable('moving_mean', channels, initializer=tf.zeros_initializer(), trainable=False)
         variance = tf.get_variable('moving_variance', channels, initializer=tf.ones_initializer(), trainable=False)
-        pixels = x if x.shape.ndims == 4 else x[:, None, None, :]
+        pixels = x if x.shape.ndims == 4 else tf.reshape(x, [-1, 1, 1, *channels])
         if not training:
             tf.add_to_collection('norms', (pixels, mean, variance))  # see graph.sampling
             y, _, _ = tf.nn.fused_batch_norm(pixels, scale, offset, mean, variance, EPSILON, is_training=False)

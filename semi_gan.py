@@ -48,7 +48,7 @@ LEARNING_RATE = 3e-3      # of both, for Adam
 DECAY = True              # decay the learning rate linearly to 0
 BETA1 = 0.5               # Adam's beta1, in [0, 1)
 WEIGHT_AVERAGE = 0.999    # EMA decay of the weights, used for sampling and measuring, in [0, 1); 0 uses the raw weights
-PRECISION = 'float32'     # of dense networks: casts to 16 bits take what they save; 'auto' is faster with convolutions
+PRECISION = 'float32'     # that of the page's figures; 'auto' is faster on some CPUs, with convolutions above all
 SEED = 0                  # random seed
 
 # reports

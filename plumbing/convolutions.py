@@ -4,8 +4,7 @@ Each of the first three has the other two as its gradients, so that gradients of
 """
 import tensorflow.compat.v1 as tf
 
-BFLOAT16 = False       # whether the graph will be rewritten to bfloat16 on a CPU, where another gradient is faster
-FULL_CHANNELS = False  # whether batch norm has to have a multiple of 16 channels to be fast
+BFLOAT16 = False       # whether the graph will be rewritten to bfloat16 on a CPU, where other ways are faster
 
 
 def conv(x, kernel, stride, padding):
@@ -51,14 +50,13 @@ def conv_transpose(x, kernel, shape, stride, padding):
 def in_full_channels(norm, *arrays):
     """norm(*arrays), where each of the arrays, and of norm's results, is [..., c], a channel depending on no other.
 
-    With AMX, oneDNN's batch norm of 16 bits is 4 to 30 times as slow where c is no multiple of 16: there
-    it gets more channels, of zeros.
+    In 16 bits, oneDNN's batch norm is 4 to 30 times as slow where c is no multiple of 16: there it gets more channels, of zeros.
     """
     c = arrays[0].shape[-1]
-    if not FULL_CHANNELS or c % 16 == 0:
+    if not BFLOAT16 or c % 16 == 0:
         return norm(*arrays)
     full = [tf.pad(x, [*[[0, 0]] * (x.shape.ndims - 1), [0, -c % 16]]) for x in arrays]
-    return [y[..., :c] for y in norm(*full)]
+    return [tf.slice(y, [0] * y.shape.ndims, [-1] * (y.shape.ndims - 1) + [c]) for y in norm(*full)]
 
 
 def kernel_gradient(x, dy, size, stride, padding):

@@ -21,7 +21,6 @@ def prepare(precision):
         tf_config.experimental.enable_op_determinism()
         tf_config.experimental.enable_tensor_float_32_execution(resolved != 'float32')
     convolutions.BFLOAT16 = resolved == 'mixed' and not gpu
-    convolutions.FULL_CHANNELS = convolutions.BFLOAT16 and 'amx_bf16' in _cpuinfo()
 
 
 def memory():

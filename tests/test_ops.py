@@ -83,17 +83,17 @@ def test_conv_transpose_of_an_open_batch():
         assert [session.run(y, {z: random(n, 2, 2, 3)}).shape for n in (1, 7)] == [(1, 4, 4, 4), (7, 4, 4, 4)]
 
 
-@pytest.mark.parametrize('amx', [False, True])
+@pytest.mark.parametrize('mixed', [False, True])
 @pytest.mark.parametrize('shape', [[8, 5], [4, 3, 2, 5]])
-def test_batch_norm_training_and_sampling(shape, amx, monkeypatch):
-    monkeypatch.setattr(convolutions, 'FULL_CHANNELS', amx)     # of 5 channels or 16
+def test_batch_norm_training_and_sampling(shape, mixed, monkeypatch):
+    monkeypatch.setattr(convolutions, 'BFLOAT16', mixed)     # of 5 channels or 16
     x = 3 * random(*shape) + 7
     pixels = tf.constant(x)
     with ops.network('net'):
         y = ops.batch_norm(pixels, True, 'norm')
         sampled = ops.batch_norm(pixels, False, 'norm')
     norms = [op for op in tf.get_default_graph().get_operations() if op.type == 'FusedBatchNormV3']
-    assert [op.inputs[0].shape[-1] for op in norms] == [16 if amx else 5, 5]   # what is saved stays plain
+    assert [op.inputs[0].shape[-1] for op in norms] == [16 if mixed else 5, 5]   # what is saved stays plain
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         axes = tuple(range(len(shape) - 1))
